@@ -17,9 +17,11 @@ from services.client.records import (
     PROGRESS,
     REFUSED,
     REMOVED,
+    TALLIES,
     USAGE,
     JobView,
     LogChunk,
+    LogTally,
     MemberView,
     Pending,
 )
@@ -55,7 +57,10 @@ _TAKEN_OVER = (
     "artifacts",
     "stored",
 )
+_LOG_CHUNKS = 20_000
 _AT_ONCE = 500
+_DROPPED_FROM = 100
+"""Chunks too many before some are dropped, so that not each new one costs a deletion."""
 
 
 def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
@@ -233,8 +238,11 @@ def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
     return ()
 
 
-def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
-    """Store the chunk's object key, and the progress that its text reports."""
+def log_appended(message: LogAppended, ctx: Context, most: int = _LOG_CHUNKS) -> tuple[()]:
+    """Store the chunk's object key, and the progress that its text reports.
+
+    Of each job the newest ``most`` chunks are listed; the object store has them all.
+    """
     if _removed(ctx.records.get(JOBS, message.job_id)):
         return ()
     chunk = LogChunk(
@@ -248,12 +256,28 @@ def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
     if ctx.records.get(CHUNKS, chunk.key) is not None:
         return ()
     ctx.records.put(CHUNKS, chunk)
+    _tally(message.job_id, most, ctx)
     if step := last_step(message.text):
         known = ctx.records.get(PROGRESS, message.job_id)
         new = advanced(known, message.job_id, message.member, step, message.at)
         if new is not None:
             ctx.records.put(PROGRESS, new)
     return ()
+
+
+def _tally(job_id: str, most: int, ctx: Context) -> None:
+    """Count the chunk that was put last, and drop the oldest ones that are too many."""
+    known = ctx.records.get(TALLIES, job_id)
+    # An earlier version listed chunks without counting them.
+    stored = known.stored + 1 if known else len(ctx.records.find(CHUNKS, group=job_id))
+    dropped = known.dropped if known else 0
+    excess = stored - dropped - most
+    if excess >= _DROPPED_FROM:
+        oldest = ctx.records.find(CHUNKS, group=job_id, limit=min(excess, _AT_ONCE))
+        for each in oldest:
+            ctx.records.delete(CHUNKS, each.key)
+        dropped += len(oldest)
+    ctx.records.put(TALLIES, LogTally(job_id=job_id, stored=stored, dropped=dropped))
 
 
 def _pending(event: JobEvent, view: JobView) -> Pending | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -12,10 +13,11 @@ from datetime import UTC, datetime
 
 from services.client.model import ReadModel
 from services.client.projects import Projects
-from services.client.records import ENDED
+from services.client.records import ENDED, LogChunk
 from shared.storage import NotFound, ObjectInfo, ObjectStore
 
-_CHUNK_KEY = re.compile(r"/logs/(?P<member>[^/]+)/(?P<incarnation>\d+)/\d+\.log$")
+_CHUNK_KEY = re.compile(r"/logs/(?P<member>[^/]+)/(?P<incarnation>\d+)/(?P<chunk>\d+)\.log$")
+_BEHIND_ALL = (sys.maxsize, 0)
 _GRACE_S = 5.0
 _AT_ONCE = 100
 _LOOK_BACK = 64
@@ -139,21 +141,23 @@ class Logs:
 
     def _told_before(self, job_id: str, position: int) -> set[str]:
         """The object keys of the last chunks up to a position."""
-        last = min(position, _LOOK_BACK)
-        return {c.object_key for c in self._model.chunks(job_id, position - last, last)}
+        before, chunks = self._model.chunks(job_id, max(0, position - _LOOK_BACK), _LOOK_BACK)
+        return {chunk.object_key for chunk in chunks[: max(0, position - before)]}
 
     def _news(self, job_id: str, position: int, told: set[str]) -> list[LogEvent]:
         """The next unsent chunks; ``told`` has the object keys of the last ones, and is updated."""
         start = max(0, position - _LOOK_BACK)
-        chunks = self._model.chunks(job_id, start, _LOOK_BACK + _AT_ONCE)
+        before, chunks = self._model.chunks(job_id, start, _LOOK_BACK + _AT_ONCE)
         new = [chunk for chunk in chunks if chunk.object_key not in told][:_AT_ONCE]
         told &= {chunk.object_key for chunk in chunks}
         told |= {chunk.object_key for chunk in new}
-        return [
+        left_out = max(0, before - position)
+        events = [_gap(job_id, left_out, before, new[0])] if left_out and new else []
+        return events + [
             LogEvent(
                 number, chunk.member, chunk.incarnation, self._text(chunk.object_key), chunk.at
             )
-            for number, chunk in enumerate(new, position + 1)
+            for number, chunk in enumerate(new, position + left_out + 1)
         ]
 
     def _unannounced(
@@ -165,9 +169,13 @@ class Logs:
         """
         if position >= len(stored):
             return
-        told = {chunk.object_key for chunk in self._model.chunks(job_id, 0, position)}
+        before, listed = self._model.chunks(job_id, 0, position)
+        told = {chunk.object_key for chunk in listed[: max(0, position - before)]}
+        first = _first_listed(listed) if before else {}
         for info in stored:
             hit = _CHUNK_KEY.search(info.key)
+            if before and hit and _place(hit) < first.get(hit["member"], _BEHIND_ALL):
+                continue  # it was dropped from the list, which the follower has been told
             if hit and info.key not in told:
                 text = self._text(info.key)
                 yield LogEvent(position, hit["member"], int(hit["incarnation"]), text, at)
@@ -214,6 +222,28 @@ class Logs:
                 yield "" if said == now else now
                 said = now
             await followers.wait(1.0 if deadline else 15.0)
+
+
+def _gap(job_id: str, left_out: int, before: int, following: LogChunk) -> LogEvent:
+    """The sentence in place of chunks that are listed no longer."""
+    text = (
+        f"[{left_out} older chunks of this log are left out here;"
+        f" `tshell logs {job_id}` shows the whole log]\n"
+    )
+    return LogEvent(before, following.member, following.incarnation, text, following.at)
+
+
+def _first_listed(chunks: Iterable[LogChunk]) -> dict[str, tuple[int, int]]:
+    """Incarnation and number of the first chunk of each member that is still listed."""
+    first: dict[str, tuple[int, int]] = {}
+    for chunk in chunks:
+        place = chunk.incarnation, chunk.chunk
+        first[chunk.member] = min(place, first.get(chunk.member, place))
+    return first
+
+
+def _place(hit: re.Match[str]) -> tuple[int, int]:
+    return int(hit["incarnation"]), int(hit["chunk"])
 
 
 def _order(named: tuple[str, int]) -> tuple[str, int, int]:

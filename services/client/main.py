@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 from services.client import handlers
 from services.client.alerts import handlers as alerts
@@ -101,7 +102,7 @@ class Client:
         listeners |= {
             RequestRefused: handlers.request_refused,
             JobNotifyRefused: handlers.notify_refused,
-            LogAppended: handlers.log_appended,
+            LogAppended: partial(handlers.log_appended, most=settings.log_chunks),
             JobPlanned: handlers.job_planned,
             PodReported: handlers.pod_reported,
             ClusterSpecReady: handlers.clusterspec_ready,

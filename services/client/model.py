@@ -23,6 +23,7 @@ from services.client.records import (
     REFUSED,
     REMOVED,
     SUBMITTED,
+    TALLIES,
     TOKENS,
     UPLOADS,
     USAGE,
@@ -122,10 +123,17 @@ class ReadModel:
                 return view
             return known
 
-    def chunks(self, job_id: str, offset: int, limit: int = 100) -> list[LogChunk]:
-        """Log chunks in order of arrival, from the ``offset``-th on."""
+    def chunks(self, job_id: str, before: int, limit: int = 100) -> tuple[int, list[LogChunk]]:
+        """Log chunks in order of arrival, after the first ``before``, and how many precede them.
+
+        These are more than ``before`` where so many of the oldest are listed no longer.
+        """
         with self._store.reading() as records:
-            return records.find(CHUNKS, group=job_id, offset=offset, limit=limit)
+            tally = records.get(TALLIES, job_id)
+            dropped = tally.dropped if tally else 0
+            offset = max(0, before - dropped)
+            found = records.find(CHUNKS, group=job_id, offset=offset, limit=limit)
+            return dropped + offset, found
 
     def description(self, job_id: str, now: datetime, projects: Projects) -> Description | None:
         """The description of a job; None if there is none in these projects."""

@@ -199,6 +199,14 @@ class LogChunk(_Frozen):
         return f"{self.job_id}/{self.member}/{self.incarnation}/{self.chunk:08d}"
 
 
+class LogTally(_Frozen):
+    """How many chunks of a job's log were ever listed, and how many of these are dropped again."""
+
+    job_id: str
+    stored: int
+    dropped: int = 0
+
+
 def status_in(project: str, state: str) -> str:
     """The status under which jobs of a project and state are stored; for ``default``, the state."""
     return state if project == DEFAULT_PROJECT else f"{state}@{project}"
@@ -220,6 +228,9 @@ JOBS = Collection(
     due=lambda v: v.updated_at + _KEPT if v.state in (REFUSED, REMOVED) else None,
 )
 CHUNKS = Collection("client-log-chunks", LogChunk, key=lambda c: c.key, group=lambda c: c.job_id)
+TALLIES = Collection(
+    "client-log-tallies", LogTally, key=lambda t: t.job_id, group=lambda t: t.job_id
+)
 MEMBERS = Collection(
     "client-members", MemberView, key=lambda m: f"{m.job_id}/{m.name}", group=lambda m: m.job_id
 )
@@ -253,5 +264,12 @@ LEFT_SESSIONS = Collection(
 TOKENS = Collection(
     "client-tokens", Token, key=lambda t: t.id, due=lambda t: t.expires_at + _TOKEN_LISTED
 )
-OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS, PROGRESS, USAGE)
+OF_A_JOB: tuple[Collection[Any], ...] = (
+    CHUNKS,
+    MEMBERS,
+    MOMENTS,
+    PROGRESS,
+    TALLIES,
+    USAGE,
+)
 """The collections of records that are deleted with a job, whose id is their group."""

@@ -69,6 +69,14 @@ class ClientSettings(ServiceSettings):
         "page; such packages pass through this service's temporary directory.",
     )
 
+    log_chunks: int = Field(
+        default=20_000,
+        ge=200,
+        le=1_000_000,
+        description="The number of newest chunks, of up to 200 KiB, of each job's log that can be "
+        "followed. The object store has the whole log.",
+    )
+
     session_s: float = Field(
         default=43_200,
         ge=300,

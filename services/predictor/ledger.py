@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from shared.weeks import KEPT_WEEKS
 
+MAX_ITEMS = 2_000
+"""So many items are scored in each partition. Senders choose their names, and may never stop."""
 Outcome = Literal["hit", "false", "averted", "ended"]
 
 
@@ -120,7 +122,18 @@ class Ledger(BaseModel):
 
     def score(self, item: str) -> Score:
         """The item's score, made at first sight."""
+        if item not in self.scores and len(self.scores) >= MAX_ITEMS:
+            self._forget(min(self.scores, key=self._worth))
         return self.scores.setdefault(item, Score())
+
+    def _worth(self, item: str) -> tuple[int, int]:
+        """The newest week in which a forecast of the item was judged, and the judged forecasts."""
+        score = self.scores[item]
+        return max(self.weeks.get(item, ()), default=-1), score.judged + score.opened
+
+    def _forget(self, item: str) -> None:
+        del self.scores[item]
+        self.weeks.pop(item, None)
 
     def judged(self, item: str, week: int) -> tuple[Judged, Judged]:
         """The item's score and that of its week, made at first sight, which both count."""

@@ -135,10 +135,14 @@ class PredictorWorker:
         # A difference: the gauge is the sum over this replica's partitions.
         FORECAST_LAG.inc(self._engine.lag - self._lag)
         self._lag = self._engine.lag
+        shown: set[tuple[Gauge, tuple[str, ...]]] = set()
         for item, score in self._engine.episodes.ledger.scores.items():
             labels = (item, self._engine.rule(item), partition)
             for gauge, name in _LEDGER_GAUGES.items():
                 value = getattr(score, name)
                 if value is not None:
                     gauge.labels(*labels).set(value)
-                    self._exported.add((gauge, labels))
+                    shown.add((gauge, labels))
+        for gauge, labels in self._exported - shown:
+            gauge.remove(*labels)
+        self._exported = shown

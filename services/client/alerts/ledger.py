@@ -114,6 +114,14 @@ class Ledger:
             found.setdefault(place, Counter())[outcome] += number
         return found
 
+    def prune(self) -> None:
+        """Forget the items that have no case any more: senders choose their names."""
+        with self._store.transaction() as records:
+            counted = {read_status(status)[0] for status in records.count(CASES)}
+            for known in records.find(COUNTED_ITEMS):
+                if digest_of(known.item) not in counted:
+                    records.delete(COUNTED_ITEMS, digest_of(known.item))
+
     def cases(self, wanted: Wanted, limit: int, offset: int) -> list[Told]:
         """The cases that one number counts, the newest first, with what is known of each."""
         with self._store.reading() as records:

@@ -237,6 +237,7 @@ class AlertModel:
         self._forget(EPISODES, status=OPEN_PREDICTION, due_before=now - KEPT)
         for collection, standing, most in MAX_KEPT:
             self._forget(collection, status=standing, newest_first=True, offset=most)
+        self.ledger.prune()
 
     def _forget(self, collection: Collection[Any], **which: Any) -> None:
         """In transactions of their own, so that messages are handled in between."""

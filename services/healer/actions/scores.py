@@ -5,7 +5,9 @@ Its measures are accuracy, reduction and missed alarms.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from datetime import timedelta
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 from services.healer.model.canary import about_canary
 from services.healer.model.incident import Incident
@@ -43,6 +45,8 @@ class Score(BaseModel):
     """Times the item went beyond its threshold."""
     missed: int = 0
     """The number of these for which no prediction was open."""
+    counted_at: AwareDatetime | None = None
+    """When it last changed; None for one of an earlier version."""
 
     @computed_field
     @property
@@ -63,7 +67,15 @@ class Score(BaseModel):
         return _share(self.missed, self.alarms)
 
 
-SCORES = Collection("scores", Score, key=lambda score: score.item)
+_KEPT = timedelta(days=400)
+MAX_SCORES = 5_000
+"""So many items have scores: senders choose the names. The least recently counted one goes."""
+SCORES = Collection(
+    "scores",
+    Score,
+    key=lambda score: score.item,
+    due=lambda score: score.counted_at and score.counted_at + _KEPT,
+)
 
 
 def predicted(message: AlarmPredicted, ctx: Context) -> None:
@@ -99,7 +111,15 @@ def saved(series: SeriesRef, ctx: Context) -> None:
 def _count(series: SeriesRef, ctx: Context, *fields: str) -> None:
     old = ctx.records.get(SCORES, series.item) or Score(item=series.item)
     update = {name: getattr(old, name) + 1 for name in fields}
-    ctx.records.put(SCORES, with_changes(old, **update))
+    ctx.records.put(SCORES, with_changes(old, **update, counted_at=ctx.now))
+
+
+def forget(ctx: Context) -> None:
+    """Delete the scores that were not counted for more than a year, or are too many."""
+    excess = sum(ctx.records.count(SCORES).values()) - MAX_SCORES
+    many = ctx.records.find(SCORES, soonest_first=True, limit=excess) if excess > 0 else []
+    for score in [*ctx.records.find(SCORES, due_before=ctx.now), *many]:
+        ctx.records.delete(SCORES, score.item)
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -35,6 +35,7 @@ from shared.store import Collection
 
 MACHINE = "machine"
 _MAX_INCIDENTS = 50_000
+_MAX_PROPOSED, _AT_ONCE = 2_000, 1_000
 
 
 class Rule(BaseModel):
@@ -71,6 +72,11 @@ def mine(settings: Correlation, groups: Iterable[Group], ctx: Context) -> Iterat
         recent = ctx.now - timedelta(days=settings.drift_days)
         young = transactions([a for a in alarms if a.at >= recent], settings.window_s)
         yield from _retire(scope, young, settings, ctx)
+    # Pairs of items are as many as senders like; a proposal still true is made again.
+    for rule in ctx.records.find(
+        RULES, status=RuleState.PROPOSED, newest_first=True, offset=_MAX_PROPOSED, limit=_AT_ONCE
+    ):
+        ctx.records.delete(RULES, rule.rule_id)
 
 
 @collected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.service import Context
@@ -17,7 +19,14 @@ class Answered(BaseModel):
     at: AwareDatetime
 
 
-ANSWERED = Collection("answered", Answered, key=lambda answered: answered.host)
+_KEPT = timedelta(days=90)
+"""A machine may be away for months; one that never comes back is forgotten."""
+ANSWERED = Collection(
+    "answered",
+    Answered,
+    key=lambda answered: answered.host,
+    due=lambda answered: answered.at + _KEPT,
+)
 
 STORM = "The machine was not asked for the cause: there is a storm of alerts."
 

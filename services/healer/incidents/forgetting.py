@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from services.healer.model.action import MACHINES
+from services.healer.actions import scores
+from services.healer.incidents.answers import ANSWERED
+from services.healer.model.action import MACHINES, OUTCOMES
 from services.healer.model.commands import COMMANDS, ENDED, RUNS
 from services.healer.model.healing import HEALINGS
 from services.healer.model.notification import DELIVERIES, HEARD, NOTICES, SERIES_SEEN
@@ -16,7 +18,9 @@ from shared.store import Collection
 
 _DONE = ("sent", "refused", "digested")
 _FORGOTTEN: tuple[Collection[Any], ...] = (
+    ANSWERED,
     COMMANDS,
+    OUTCOMES,
     RUNS,
     ENDED,
     HEALINGS,
@@ -38,3 +42,4 @@ def forget_what_is_due(keep: timedelta, ctx: Context) -> None:
         ctx.records.delete(MACHINES, machine.host)
     for silence in ctx.records.find(SILENCES, due_before=ctx.now - keep):
         ctx.records.delete(SILENCES, silence.silence_id)
+    scores.forget(ctx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -136,6 +136,8 @@ class ClusterOrder(_Record):
     due: AwareDatetime | None = None
 
 
+_COUNTED_FOR = timedelta(days=400)
+"""The ledger counts outcomes for a little more than a year."""
 ACTIONS = Collection(
     "actions",
     Action,
@@ -158,6 +160,7 @@ OUTCOMES = Collection(
     Outcome,
     key=lambda o: o.action_id,
     status=lambda o: "saved" if o.saved else "repaired" if o.effective else "failed",
+    due=lambda o: o.at + _COUNTED_FOR,
 )
 CLUSTER_ORDERS = Collection(
     "cluster-orders",

@@ -322,7 +322,8 @@ def test_the_ledger_tells_the_saved_the_foreseen_and_the_missed() -> None:
     desk.take(anomaly(DISK, 2).model_copy(update={"votes": beyond}), anomaly(DISK, 3))
     with desk.store.transaction() as records:
         (score,) = records.find(SCORES)
-    assert score.model_dump() == {
+    assert score.counted_at == desk.now
+    assert score.model_dump(exclude={"counted_at"}) == {
         "item": DISK.item,
         "predicted": 2,
         "came_true": 1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -11,12 +10,12 @@ from urllib.parse import quote
 import httpx
 
 from services.client.settings import ClientSettings
+from services.client.turns import TooManyError, Turns
 from shared.client.connection import trusted
 
 _TIMEOUT_S = 10.0
 _AT_ONCE = 8
 """Questions at one time. A healer that hangs must not take all threads that answer requests."""
-_MAX_WAIT_S = 1.0
 _MAX_PART = 300
 """Characters of a name in a path; no id, machine or channel has a longer one."""
 
@@ -46,7 +45,7 @@ class HealerApi:
             trust_env=False,
             verify=trusted(self._address),
         )
-        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._turns = Turns(_AT_ONCE)
         self.known = bool(self._address and token)
         """Whether there is a healer to ask."""
 
@@ -59,7 +58,7 @@ class HealerApi:
         answer = self.ask("GET", *path, params=query)
         try:
             return answer.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HealerUnavailable(f"what answers there is no healer: {error}") from error
 
     def ask(self, method: str, *path: str, **options: Any) -> httpx.Response:
@@ -76,14 +75,13 @@ class HealerApi:
         if not all(map(_is_name, path)):
             raise HealerRefused(["there is nothing of that name"])
         way = "/".join(quote(part, safe="") for part in path)
-        if not self._turns.acquire(timeout=_MAX_WAIT_S):
-            raise HealerUnavailable("it is slow, and too many questions wait for it")
         try:
-            answer = self._http.request(method, f"{self._address}/api/v1/{way}", **options)
+            with self._turns.one():
+                answer = self._http.request(method, f"{self._address}/api/v1/{way}", **options)
+        except TooManyError:
+            raise HealerUnavailable("it is slow, and too many questions wait for it") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise HealerUnavailable(f"the healer does not answer: {error}") from error
-        finally:
-            self._turns.release()
         if answer.is_client_error or answer.status_code == HTTPStatus.BAD_GATEWAY:
             raise HealerRefused(_faults(answer))
         if not answer.is_success:
@@ -104,5 +102,5 @@ def _faults(answer: httpx.Response) -> list[str]:
         if "faults" not in body:
             return [str(body["detail"])]
         return [f"{each['field']} {each['problem']}".strip() for each in body["faults"]]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return [f"status {answer.status_code}"]

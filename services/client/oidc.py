@@ -36,6 +36,9 @@ _KNOWN_S, _RETRY_S = 3600.0, 10.0
 """For how long its keys are believed, and how often an unknown one makes us ask again."""
 _LEEWAY_S = 60
 _MAX_KEYS = 100
+_ODD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+"""What libraries raise for an answer of no known form: one that is nested too deeply, has numbers
+beyond counting, or texts where there should be lists."""
 
 
 class SignInRefused(Exception):
@@ -131,7 +134,7 @@ class Provider:
                 )
         except AuthlibBaseError as error:
             raise SignInRefused(f"the provider refused: {visible(str(error))[:200]}") from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, *_ODD) as error:
             raise ProviderUnavailable(f"{self.issuer} gives no token: {error}") from error
         if not isinstance(found.get("id_token"), str):
             raise SignInRefused("the provider sent no ID token")
@@ -155,7 +158,7 @@ class Provider:
                 },
             )
             claims.validate(now=int(self._clock()), leeway=_LEEWAY_S)
-        except (JoseError, AuthlibBaseError, ValueError, TypeError, KeyError) as error:
+        except (JoseError, AuthlibBaseError, *_ODD) as error:
             text = f"its ID token is not valid: {type(error).__name__} {error}"
             raise SignInRefused(visible(text)[:300]) from error
         return dict(claims)
@@ -195,7 +198,8 @@ class Provider:
 
     def _name(self, claims: Mapping[str, Any]) -> str:
         named = claim_at(claims, self._settings.oidc_name_claim) or claims["sub"]
-        name = str(named).strip()
+        # A list or an object in words would be a name that nobody gave.
+        name = named.strip() if isinstance(named, str) else ""
         if not is_readable(name):
             raise SignInRefused("the provider gives no usable name")
         return name
@@ -219,7 +223,11 @@ class Provider:
 
     def _safe(self, address: str) -> str:
         """The address, unless it would send secrets without encryption."""
-        if urlsplit(address).scheme not in {"https", urlsplit(self.issuer).scheme}:
+        try:
+            scheme = urlsplit(address).scheme
+        except ValueError as error:
+            raise ProviderUnavailable(f"{self.issuer} names an address that is none") from error
+        if scheme not in {"https", urlsplit(self.issuer).scheme}:
             raise ProviderUnavailable(f"{self.issuer} names an address without encryption")
         return address
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
-_TIMEOUT_S, _AT_ONCE, _MAX_WAIT_S = 5.0, 4, 1.0
+from services.client.turns import TooManyError, Turns
+
+_TIMEOUT_S, _AT_ONCE = 5.0, 4
 _MAX_BYTES = 2**20
 
 
@@ -18,30 +20,50 @@ class ProviderUnavailable(Exception):
     """The identity provider does not answer, or its answer is invalid."""
 
 
-class _Bounded(httpx.HTTPTransport):
-    """Accepts uncompressed answers up to a maximum size."""
+class _Bounded(httpx.BaseTransport):
+    """Accepts uncompressed answers up to a maximum size, whole within the time limit.
+
+    A time limit for each read alone would let a server send a byte now and then for days.
+    """
+
+    def __init__(self, trusted: ssl.SSLContext, whole_s: float) -> None:
+        self._trusted, self._whole_s = trusted, whole_s
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = super().handle_request(request)
-        if answer.headers.get("content-encoding", "identity") != "identity":
-            answer.close()
-            raise httpx.DecodingError("it packs its answer, which was not asked for")
-        data = bytearray()
-        for piece in answer.iter_raw():
-            data += piece
-            if len(data) > _MAX_BYTES:
-                answer.close()
-                raise httpx.DecodingError("it answers with too much")
-        answer.close()
-        return httpx.Response(answer.status_code, headers=answer.headers, content=bytes(data))
+        try:
+            return asyncio.run(self._answer(request))
+        except TimeoutError as error:
+            text = f"no whole answer within {self._whole_s:g} s"
+            raise httpx.ReadTimeout(text, request=request) from error
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        transport = httpx.AsyncHTTPTransport(verify=self._trusted, trust_env=False)
+        async with asyncio.timeout(self._whole_s), transport:
+            answer = await transport.handle_async_request(request)
+            try:
+                data = await _body(answer)
+            finally:
+                await answer.aclose()
+        return httpx.Response(answer.status_code, headers=answer.headers, content=data)
+
+
+async def _body(answer: httpx.Response) -> bytes:
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise httpx.DecodingError("it packs its answer, which was not asked for")
+    data = bytearray()
+    async for piece in answer.aiter_raw():
+        data += piece
+        if len(data) > _MAX_BYTES:
+            raise httpx.DecodingError("it answers with too much")
+    return bytes(data)
 
 
 class ProviderConnection:
     """Limits connections, so that a provider that hangs does not occupy all threads."""
 
-    def __init__(self) -> None:
-        self._trusted = ssl.create_default_context()
-        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+    def __init__(self, whole_s: float = _TIMEOUT_S) -> None:
+        self._trusted, self._whole_s = ssl.create_default_context(), whole_s
+        self._turns = Turns(_AT_ONCE)
 
     @contextmanager
     def opened(self) -> Iterator[httpx.Client]:
@@ -50,18 +72,19 @@ class ProviderConnection:
         Raises:
             ProviderUnavailable: when too many others wait for the provider.
         """
-        if not self._turns.acquire(timeout=_MAX_WAIT_S):
-            raise ProviderUnavailable("it is slow, and too many sign-ins wait for it")
         try:
-            with httpx.Client(
-                timeout=_TIMEOUT_S,
-                trust_env=False,
-                transport=_Bounded(verify=self._trusted, trust_env=False),
-                headers={"Accept-Encoding": "identity"},
-            ) as http:
+            with (
+                self._turns.one(),
+                httpx.Client(
+                    timeout=self._whole_s,
+                    trust_env=False,
+                    transport=_Bounded(self._trusted, self._whole_s),
+                    headers={"Accept-Encoding": "identity"},
+                ) as http,
+            ):
                 yield http
-        finally:
-            self._turns.release()
+        except TooManyError:
+            raise ProviderUnavailable("it is slow, and too many sign-ins wait for it") from None
 
     def json(self, address: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The JSON object at an address of the provider.

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
-from services.client import healer_api, sessions
+from services.client import healer_api, sessions, turns
 from shared.service.http import HttpServer
 from tests.unit.client.test_api import JOB, Desk
+from tests.waiting import eventually
 
 FORM = {"accept": "text/html", "content-type": "application/x-www-form-urlencoded"}
 
@@ -197,7 +198,7 @@ def test_a_line_of_matchers_ends_where_the_form_ends_it(
     assert [sent["matchers"] for *_, sent in peer.asked] == [[matcher, "host=a"]]
 
 
-@pytest.mark.parametrize("answer", [b"<html>a proxy's page</html>", b"", b"\xff"])
+@pytest.mark.parametrize("answer", [b"<html>a proxy's page</html>", b"", b"\xff", b"[" * 99_999])
 def test_what_is_no_healer_is_said_to_be_none(desk: Desk, peer: type[Peer], answer: bytes) -> None:
     peer.answers = answer
     headers, _ = signed_in(desk)
@@ -219,10 +220,50 @@ def test_a_healer_that_answers_otherwise_costs_no_job(
     assert path.partition("?")[2] == "to=slack&to=mail%3Aann%40example.org&to=slack"
 
 
+def test_who_finds_others_waiting_for_a_turn_hears_at_once_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "_MAX_WAIT_S", 60)
+    served = turns.Turns(1)
+
+    def wait() -> bool:
+        with served.one():
+            return True
+
+    with ThreadPoolExecutor(1) as others:
+        with served.one():
+            waiting = others.submit(wait)
+            eventually(lambda: served._here._value == 0, "the other waits")
+            with pytest.raises(turns.TooManyError), served.one():
+                pass
+            assert not waiting.done()
+        assert waiting.result()
+
+
+def test_the_page_of_the_audit_log_asks_for_its_own_part_alone(
+    desk: Desk, peer: type[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log grows for years, and somebody may turn to its first page."""
+
+    def tell(one: Peer) -> None:
+        one.asked.append((one.command, one.path, None))
+        one.send_response(200)
+        one.send_header("audit-number", "5000000")
+        one.send_header("content-length", "0")
+        one.end_headers()
+
+    monkeypatch.setattr(peer, "do_GET", tell)
+    headers, _ = signed_in(desk)
+    for before, part in (("", "after=4999900&limit=100"), ("?before=31", "after=0&limit=30")):
+        peer.asked.clear()
+        assert desk.call("GET", f"/audit{before}", headers=headers).status_code == 200
+        assert [path.partition("?")[2] for _, path, _ in peer.asked][1:] == [part]
+
+
 def test_a_healer_that_hangs_takes_no_thread_that_others_need(
     desk: Desk, peer: type[Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(healer_api, "_MAX_WAIT_S", 0.01)
+    monkeypatch.setattr(turns, "_MAX_WAIT_S", 0.01)
     peer.answers = b"[]"
     came, go_on = threading.Semaphore(0), threading.Event()
 

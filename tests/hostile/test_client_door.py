@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from services.client import handlers, model
-from services.client.api import bodies, logs, packages, pages
+from services.client.api import logs, packages, pages
 from services.client.model import ReadModel
 from services.client.projects import ALL
 from shared.contracts import JobFailed
+from shared.service import bodies
 from shared.service import http as served
 from shared.service.http import HttpServer
 from shared.store import Store, StoreUnavailable

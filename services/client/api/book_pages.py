@@ -132,7 +132,9 @@ def audit(
     newest = int(client.healer.ask("GET", "audit", params={"after": 2**62}).headers["audit-number"])
     last = min(before - 1, newest) if before else newest
     first = max(0, last - (_AUDIT_SEARCHED if search else _AUDIT_PAGE))
-    text = client.healer.ask("GET", "audit", params={"after": first}).text
+    # The log grows for years: its later entries are not asked for.
+    part = {"after": first, "limit": max(last - first, 1)}
+    text = client.healer.ask("GET", "audit", params=part).text
     numbered = list(enumerate(text.splitlines()[: last - first], first + 1))[::-1]
     found = [(number, line) for number, line in numbered if _has(line, search)]
     entries = [_entry(number, line) for number, line in found[:_AUDIT_PAGE]]

@@ -11,8 +11,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.client.access import CALLER, STRANGER, Access
-from services.client.api import bodies
-from services.client.api.bodies import Refused
 from services.client.api.faults import shown
 from services.client.api.packages import PATH as PACKAGES
 from services.client.api.rendering import ADDRESS, Render
@@ -21,6 +19,8 @@ from services.client.proxy import AmbiguousHeaderError
 from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
+from shared.service import bodies
+from shared.service.bodies import Refused
 from shared.service.http import no_valid_token, parts_of, with_headers
 from shared.store import StoreUnavailable
 

@@ -179,10 +179,14 @@ def ledger(healer: Provided) -> Ledger:
 
 
 @routes.get("/audit", response_class=PlainTextResponse)
-def export_audit(healer: Provided, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
-    """The audit log as JSON lines, or the part after entry ``after``.
+def export_audit(
+    healer: Provided,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+) -> StreamingResponse:
+    """The audit log as JSON lines: all of it, or up to ``limit`` entries after entry ``after``.
 
-    The last line's number and hash are in the headers audit-number and audit-head.
+    The log's last number and hash are in the headers audit-number and audit-head.
     """
     with healer.unit() as unit:
         head = unit.records.get(audit.HEADS, "head") or audit.Head()
@@ -190,9 +194,10 @@ def export_audit(healer: Provided, after: Annotated[int, Query(ge=0)] = 0) -> St
     def pages() -> Iterator[bytes]:
         # Each in a transaction of its own that is over when the page goes out: nobody waits for a
         # slow reader, and the next page may be read in another thread, which could not end it.
-        for begin in range(after, head.number, audit.AT_ONCE):
+        end = head.number if limit is None else min(head.number, after + limit)
+        for begin in range(after, end, audit.AT_ONCE):
             with healer.unit() as unit:
-                page = audit.page(unit.records, begin, head.number)
+                page = audit.page(unit.records, begin, end)
             yield b"".join(page)
 
     return StreamingResponse(

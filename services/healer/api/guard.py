@@ -6,6 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shared.service import bodies
 from shared.service.http import no_valid_token, parts_of, presented, same, with_headers
 
 _PROTECTIVE = {
@@ -17,7 +18,28 @@ _PROTECTIVE = {
     "x-robots-tag": "noindex",
 }
 _OPEN = "/links/"
-_MAX_BODY_BYTES = 10_000_000
+_ALERTS = ("/api/v2/alerts", "/webhooks/alertmanager")
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_MAX_BODY_BYTES, _MAX_BYTES_OF_ALERTS = 1_000_000, 10_000_000
+_MAX_VALUES = 10_000
+"""Values of one JSON body that are no alerts; a fault is made of each that is wrong."""
+
+
+def _most_bytes(scope: Scope) -> int:
+    return _MAX_BYTES_OF_ALERTS if scope["path"] in _ALERTS else _MAX_BODY_BYTES
+
+
+async def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """The body, read whole and in time; JSON of no more values than a request may have.
+
+    Raises:
+        bodies.Refused: for any other body.
+    """
+    body = await bodies.read(Headers(scope=scope), receive, _most_bytes(scope), bodies.WITHIN_S)
+    is_json = scope["path"] not in _ALERTS and not scope["path"].startswith(_OPEN)
+    if body and is_json and (problem := bodies.fault_of_json(body, _MAX_VALUES)):
+        raise bodies.Refused(422, problem)
+    return bodies.again(body, receive)
 
 
 class Guard:
@@ -39,6 +61,11 @@ class Guard:
 
         guarded = with_headers(send, _PROTECTIVE)
         wrong = self._wrong(scope, Headers(scope=scope))
+        if wrong is None and scope["method"] not in _SAFE:
+            try:
+                receive = await _bounded(scope, receive)
+            except bodies.Refused as refused:
+                wrong = refused.status, refused.problem
         if wrong is None:
             await self._app(scope, receive, guarded)
             return
@@ -54,9 +81,9 @@ class Guard:
             return 403, "a page of another origin may not change anything here"
         if "transfer-encoding" in headers:
             return 411, "a Content-Length header is required"
-        declared = headers.get("content-length", "0")
-        if not (declared.isascii() and declared.isdigit()) or int(declared) > _MAX_BODY_BYTES:
-            return 413, f"at most {_MAX_BODY_BYTES} bytes"
+        declared, most = headers.get("content-length", "0"), _most_bytes(scope)
+        if not (declared.isascii() and declared.isdigit()) or int(declared[:20]) > most:
+            return 413, f"at most {most} bytes"
         closed = self._token and not scope["path"].startswith(_OPEN)
         if closed and not same(presented(headers.get("authorization", "")), self._token):
             return 401, no_valid_token("BAROGRAPH_HEALER_TOKEN")

@@ -33,17 +33,23 @@ def readable(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
         return [], []  # Go's empty list
     if not isinstance(body, list):
         return [], [Fault(field="", problem="must be a list of alerts")]
-    found, faults = [], []
+    found: list[OutsideAlert] = []
+    faults: list[Fault] = []
+    more = 0
     for number, each in enumerate(body[:MAX_ALERTS]):
         try:
             alert = OutsideAlert.model_validate(each)
         except ValidationError as error:
-            faults += faults_of(error.errors(include_url=False), number)
+            if len(faults) < _MAX_FAULTS:
+                faults += faults_of(error.errors(include_url=False), number)
+            else:
+                more += error.error_count()
             continue
         found.append(alert)
-    if len(faults) > _MAX_FAULTS:
-        more = Fault(field="", problem=f"and {len(faults) - _MAX_FAULTS} further faults")
-        faults = [*faults[:_MAX_FAULTS], more]
+    more += max(0, len(faults) - _MAX_FAULTS)
+    if more:
+        further = Fault(field="", problem=f"and {more} further faults")
+        faults = [*faults[:_MAX_FAULTS], further]
     if len(body) > MAX_ALERTS:
         problem = f"of {len(body)} alerts the first {MAX_ALERTS} are read: send fewer at once"
         faults.append(Fault(field="", problem=problem))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from itertools import islice
 from typing import Annotated
 
 from pydantic import (
@@ -34,6 +35,8 @@ _SAID = ("summary", "description", "message")
 """Annotations that describe the problem, the shortest first."""
 _ZERO_YEAR = 1
 """Go's zero time, which Alertmanager's clients send for "not set"."""
+_MAX_GIVEN = 1_000
+"""Labels or annotations of one alert; each that is wrong makes a fault, and each is sorted."""
 _MAX_LABELS, _MAX_NAME, _MAX_VALUE, _MAX_TEXT = 64, 128, 512, 2000
 _MAX_AHEAD = timedelta(days=3660)
 _LEAP_SECOND = re.compile(r"^(\d{4}-\d\d-\d\d[Tt ]23:59:)60")
@@ -47,6 +50,8 @@ def _storable(texts: object) -> object:
         return {}
     if not isinstance(texts, dict):
         return texts
+    if len(texts) > _MAX_GIVEN:
+        raise ValueError(f"must have at most {_MAX_GIVEN} names")
     return {_text(name): _text(value) for name, value in texts.items()}
 
 
@@ -63,6 +68,7 @@ def _said(texts: object) -> object:
     """Annotations as text, so that no alert is lost because of other values."""
     if not isinstance(texts, dict):
         texts = {"description": texts} if texts else {}
+    texts = dict(islice(texts.items(), _MAX_GIVEN))  # an alert is not lost because of them
     plain = (str, bool, int, float, type(None))
     shown = {n: v if isinstance(v, plain) else json.dumps(v)[:_MAX_TEXT] for n, v in texts.items()}
     return _storable(shown)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from services.client.access import ROLES, Access, Unlisted
-from services.client.api import bodies
 from services.client.records import TOKENS
 from shared.roles import Role
+from shared.service import bodies
 from tests.unit.client.test_api import Desk
 
 _TABLE = sorted(ROLES.items(), key=str)

@@ -129,6 +129,9 @@ def test_an_export_goes_page_by_page_and_on_from_any_entry(
         answer = door.http.get("/api/v1/audit", params={"after": after})
         assert answer.text.splitlines() == whole[after:]
         assert answer.headers["audit-number"] == str(len(whole))
+        for limit in (1, 2, 3):
+            part = door.http.get("/api/v1/audit", params={"after": after, "limit": limit})
+            assert part.text.splitlines() == whole[after : after + limit]
 
 
 def test_a_slow_reader_of_an_export_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def again(body: bytes, receive: Receive) -> Receive:
     return receiving
 
 
-def fault_of_json(body: bytes) -> str:
+def fault_of_json(body: bytes, most_values: int = _MAX_VALUES) -> str:
     """Return why a JSON body cannot be passed on to messages and databases; '' when it can.
 
     What is no JSON at all is for the routes to refuse.
@@ -80,18 +80,18 @@ def fault_of_json(body: bytes) -> str:
         return "nested too deeply"
     except ValueError:
         return ""
-    return _fault(value)
+    return _fault(value, most_values)
 
 
-def _fault(root: Any) -> str:
+def _fault(root: Any, most_values: int) -> str:
     waiting, seen = [(root, 0)], 0
     while waiting:
         value, depth = waiting.pop()
         seen += 1
         if depth > _MAX_DEPTH:
             return "nested too deeply"
-        if seen > _MAX_VALUES:
-            return f"more than {_MAX_VALUES} values"
+        if seen > most_values:
+            return f"more than {most_values} values"
         if isinstance(value, str) and ("\x00" in value or not _is_writable(value)):
             return "a NUL character or half a surrogate pair cannot be passed on"
         if isinstance(value, float) and not math.isfinite(value):

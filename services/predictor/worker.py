@@ -143,6 +143,6 @@ class PredictorWorker:
                 if value is not None:
                     gauge.labels(*labels).set(value)
                     shown.add((gauge, labels))
-        for gauge, labels in self._exported - shown:
-            gauge.remove(*labels)
+        for gauge, gone in self._exported - shown:
+            gauge.remove(*gone)
         self._exported = shown

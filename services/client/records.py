@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
@@ -25,6 +25,9 @@ from shared.store import Collection
 SUBMITTED, REFUSED, REMOVED = "submitted", "refused", "removed"
 """States of the client, beside those of the task service."""
 ENDED = frozenset({"succeeded", "failed", "cancelled", REFUSED, REMOVED})
+_KEPT_BY_TTL = ENDED - {REFUSED, REMOVED}
+_WARNED = timedelta(days=1)
+"""How long before the end of what is kept people are warned."""
 _KEPT = timedelta(days=8)
 _TOKEN_LISTED = timedelta(days=30)
 _PLAN_KEPT = timedelta(hours=1)
@@ -80,6 +83,23 @@ class JobView(_Frozen):
     def ended(self) -> bool:
         """Whether its state is final."""
         return self.state in ENDED
+
+    @computed_field
+    @property
+    def kept_until(self) -> datetime | None:
+        """When an ended job is removed with its logs and results; None while that is not known."""
+        if self.submit is None or self.state not in _KEPT_BY_TTL:
+            return None
+        try:
+            return self.updated_at + timedelta(seconds=self.submit.ttl_s)
+        except OverflowError:
+            return None  # the end of an event is the sender's, and calendars end
+
+    def is_removed_soon(self, now: datetime) -> bool:
+        """Return whether less than a day is left, of those jobs that are kept for longer."""
+        if self.submit is None or self.kept_until is None:
+            return False
+        return self.submit.ttl_s > _WARNED.total_seconds() and self.kept_until - now < _WARNED
 
     @computed_field
     @property

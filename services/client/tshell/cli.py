@@ -166,7 +166,7 @@ def _several(job: str, found: list[dict[str, Any]]) -> str:
 
 def ending(view: dict[str, Any]) -> str:
     """Describe a job's end: its duration, its results, and how to fetch them."""
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from services.client.spans import span
 
@@ -182,8 +182,8 @@ def ending(view: dict[str, Any]) -> str:
     if left_out := view["stored"]["left_out"]:
         what = "files or links were" if left_out > 1 else "file or link was"
         text += f"\n{left_out} {what} not stored: see tshell describe {view['job_id']}"
-    if view["submit"]:
-        until = ended + timedelta(seconds=view["submit"]["ttl_s"])
+    if until := view.get("kept_until"):
+        until = datetime.fromisoformat(until)
         text += f"\nlogs and results are kept until {until:%Y-%m-%d %H:%M} UTC"
     return text
 

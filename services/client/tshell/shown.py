@@ -170,6 +170,8 @@ def _facts(job: dict[str, Any]) -> list[str]:
         facts.append(f"failure class {job['failure_class']}{whose}")
     if files := max(len(job["artifacts"]), job["stored"]["files"]):
         facts.append(f"{files} files stored")
+    if until := job.get("kept_until"):
+        facts.append(f"logs and results are kept until {_time(until):%Y-%m-%d %H:%M} UTC")
     if left_out := job["stored"]["left_out"]:
         facts.append(f"{left_out} files or links not stored: {'; '.join(job['stored']['reasons'])}")
     return facts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,11 @@ from services.client.handlers import job_event
 from services.client.model import SHOWN_STATES
 from services.client.projects import ALL
 from services.client.records import JOBS, JobView
-from shared.contracts import JobCancel, JobFailed, JobRemove, JobRunning, JobSubmit
+from shared.contracts import JobAccepted, JobCancel, JobFailed, JobRemove, JobRunning, JobSubmit
 from tests.unit.client.test_api import JOB, NOW, Desk, event
 from tests.unit.client.test_sessions import _signed_in
 
+BEARER = {"authorization": "Bearer right"}
 STATES = ("running", "succeeded", "failed", "starting")
 
 
@@ -190,3 +192,33 @@ def test_a_stranger_sees_the_login_and_no_way_to_pages(desk: Desk) -> None:
     page = desk.call("GET", "/login", headers={"accept": "text/html"}).text
     assert "<h1>Sign in</h1>" in page
     assert "<nav" not in page
+
+
+@pytest.mark.parametrize(
+    ("ttl_s", "ended_h_ago", "warned"),
+    [(604_800, 150, True), (604_800, 1, False), (3_600, 0.5, False), (604_800, -1e9, False)],
+)
+def test_a_job_says_until_when_it_is_kept_and_warns_on_the_last_day(
+    desk: Desk, ttl_s: float, ended_h_ago: float, warned: bool
+) -> None:
+    now = datetime.now(UTC)
+    at = datetime.max.replace(tzinfo=UTC) if ended_h_ago < 0 else now - timedelta(hours=ended_h_ago)
+    submit = JobSubmit.model_validate(JOB | {"job_id": "a", "ttl_s": ttl_s})
+    named = {"job_id": "a", "name": "x", "state": "failed", "sequence": 1, "submit": submit}
+    view = JobView.model_validate(named | {"created_at": NOW, "updated_at": at})
+    with desk.store.transaction() as records:
+        records.put(JOBS, view)
+    answer = desk.call("GET", "/api/v1/jobs/a", headers=BEARER).json()
+    kept = answer["kept_until"] and datetime.fromisoformat(answer["kept_until"])
+    assert kept == (None if ended_h_ago < 0 else at + timedelta(seconds=ttl_s))
+    page = desk.call("GET", "/jobs/a", headers=BEARER).text
+    assert ("Logs and results kept until" in page) == (kept is not None)
+    assert ("Removed in 18 h" in page or "Removed in 17 h" in page) == warned
+    assert ("<small>removed in 1" in desk.call("GET", "/jobs", headers=BEARER).text) == warned
+
+
+def test_a_job_that_runs_says_for_how_long_it_will_be_kept(desk: Desk) -> None:
+    desk.hear(job_event, event(JobAccepted, 1, "accepted", submit=JobSubmit.model_validate(JOB)))
+    page = desk.call("GET", "/jobs/a", headers=BEARER).text
+    assert "after the end; ttl_s sets it" in page
+    assert "kept until" not in page

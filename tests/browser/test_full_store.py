@@ -17,6 +17,8 @@ from bench.full_console import FullConsole
 from bench.full_store import JOB
 from bench.pages import sign_in
 from services.client.api.app import _OF_PAGES
+from shared.packages import pack
+from shared.packages.folder import _LEFT_OUT
 from tests.browser.test_page import Browser, until
 
 MOST_BYTES = 60_000
@@ -168,3 +170,39 @@ def test_a_folder_and_an_archive_are_dropped_on_the_page(
     browser.open(f"{console.url}/submit")
     browser.drop_files("[data-upload]", folder, archive)
     until(lambda: "drop one folder, or one archive" in browser.run(progress), 20)
+
+
+def test_the_page_packs_of_a_folder_what_the_command_packs(
+    console: FullConsole, browser: Browser, tmp_path: Path
+) -> None:
+    folder = tmp_path / "digits"
+    for name in (
+        "code/train.py",
+        "code/train.pyc",
+        "code/closed.pyc",
+        "code/.venv/pyvenv.cfg",
+        "code/.venv/bin/python",
+        "code/envs/tf/conda-meta/history",
+        "code/envs/tf/lib/x.py",
+        f"code/{'long' * 60}.py",
+        f"data/{'数' * 60}/{'据' * 70}/{'x' * 90}.csv",
+        "results/old.csv",
+        *(f"code/{each}/kept" for each in sorted(_LEFT_OUT)),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{name}\n")
+    with tarfile.open(pack(folder, tmp_path / "of-the-command.tar.gz").path) as packed:
+        names = {each.name for each in packed if each.isfile()}
+    assert len(names) == 4
+    browser.open(f"{console.url}/submit")
+    browser.drop_files("[data-upload]", folder)
+    progress = "return document.querySelector('[data-progress]').textContent"
+    until(lambda: browser.run(progress).startswith("uploaded, "), 60)
+    stored = browser.run("return document.querySelector('[name=package]').value")
+    content = console.objects.get("barograph", "/".join(stored.split(":")[1:]))
+    with tarfile.open(fileobj=io.BytesIO(content)) as packed:
+        files = {each.name: packed.extractfile(each) for each in packed if each.isfile()}
+        assert files.keys() == names
+        for name, file in files.items():
+            assert file
+            assert file.read().decode() == f"{name.removeprefix('digits/')}\n"

@@ -8,35 +8,54 @@ function put(header, text, at, width) {
   header.set(encoder.encode(text).subarray(0, width), at);
 }
 
+function block(name, size, kind) {
+  const made = new Uint8Array(BLOCK);
+  put(made, name, 0, 100);
+  put(made, "0000644\0", 100, 8);
+  put(made, "0000000\0", 108, 8);
+  put(made, "0000000\0", 116, 8);
+  put(made, size.toString(8).padStart(11, "0") + "\0", 124, 12);
+  put(made, "00000000000\0", 136, 12);
+  put(made, "        ", 148, 8);
+  put(made, kind, 156, 1);
+  put(made, "ustar\u000000", 257, 8);
+  const sum = made.reduce((total, byte) => total + byte, 0);
+  put(made, sum.toString(8).padStart(6, "0") + "\0 ", 148, 8);
+  return made;
+}
+
+const rest = (size) => new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK);
+
 function header(path, size) {
   const name = encoder.encode(path);
-  let split = 0;
-  if (name.length > 100) {
-    // The format keeps a name as 155 and 100 bytes, cut at a slash.
-    split = path.indexOf("/", Math.max(0, path.length - 101));
-    const [before, after] = [path.slice(0, split), path.slice(split + 1)].map((each) => encoder.encode(each).length);
-    if (split < 1 || before > 155 || after > 100) throw new Error("the name is too long: " + path);
-  }
-  const block = new Uint8Array(BLOCK);
-  put(block, split ? path.slice(split + 1) : path, 0, 100);
-  put(block, "0000644\0", 100, 8);
-  put(block, "0000000\0", 108, 8);
-  put(block, "0000000\0", 116, 8);
-  put(block, size.toString(8).padStart(11, "0") + "\0", 124, 12);
-  put(block, "00000000000\0", 136, 12);
-  put(block, "        ", 148, 8);
-  put(block, "0", 156, 1);
-  put(block, "ustar\u000000", 257, 8);
-  if (split) put(block, path.slice(0, split), 345, 155);
-  const sum = block.reduce((total, byte) => total + byte, 0);
-  put(block, sum.toString(8).padStart(6, "0") + "\0 ", 148, 8);
-  return block;
+  if (name.length <= 100) return [block(path, size, "0")];
+  // A longer name has a member of its own before it, whose length counts its own digits.
+  const line = encoder.encode(" path=" + path + "\n");
+  let length = line.length + 1;
+  while (String(length).length + line.length !== length) length += 1;
+  return [block("long", length, "x"), encoder.encode(String(length)), line, rest(length), block("file", size, "0")];
+}
+
+// As `tshell pack` does: what only tools need, and environments, which fit no other machine.
+const LEFT_OUT = new Set(["__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache"]);
+
+function wanted(files) {
+  const paths = new Set(files.map((each) => each.path));
+  const environments = [...paths].filter((path) => /\/(pyvenv\.cfg|conda-meta\/history)$/.test(path));
+  const roots = environments.map((path) => path.replace(/(pyvenv\.cfg|conda-meta\/history)$/, ""));
+  const isJob = files.some((each) => each.path.split("/")[1] === "code");
+  return files.filter(({ path }) => {
+    const folders = path.split("/").slice(0, -1);
+    if (isJob && !["code", "data"].includes(folders[1])) return false;
+    if (folders.some((each) => LEFT_OUT.has(each)) || roots.some((root) => path.startsWith(root))) return false;
+    return !(path.endsWith(".pyc") && paths.has(path.slice(0, -1)));
+  });
 }
 
 async function packed(files) {
   const parts = [];
   for (const { path, file } of files.sort((a, b) => (a.path < b.path ? -1 : 1))) {
-    parts.push(header(path, file.size), file, new Uint8Array((BLOCK - (file.size % BLOCK)) % BLOCK));
+    parts.push(...header(path, file.size), file, rest(file.size));
   }
   parts.push(new Uint8Array(2 * BLOCK));
   const zipped = new Blob(parts).stream().pipeThrough(new CompressionStream("gzip"));
@@ -71,7 +90,7 @@ async function take(coming, isFolder) {
   try {
     report.textContent = "packing";
     const files = await coming;
-    const body = isFolder ? await packed(files) : files[0].file;
+    const body = isFolder ? await packed(wanted(files)) : files[0].file;
     if (body.size > Number(sheet.dataset.most)) throw new Error("it is larger than may be uploaded here");
     report.textContent = "uploading";
     const stored = await upload(body, form.elements.project?.value ?? "", bar);
@@ -87,6 +106,7 @@ async function take(coming, isFolder) {
 
 async function below(entry, path = entry.name) {
   if (entry.isFile) return [{ path, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) }];
+  if (LEFT_OUT.has(entry.name)) return [];
   const [reader, found] = [entry.createReader(), []];
   for (;;) {
     // A reader gives a hundred at a time, and none at the end.

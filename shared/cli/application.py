@@ -29,6 +29,7 @@ app = typer.Typer(
 for _command in (
     stack.up,
     stack.down,
+    stack.reload,
     stack.status,
     doctor,
     alerts.alerts,

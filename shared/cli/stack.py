@@ -24,6 +24,7 @@ from shared.embedded.files import own_directory
 from shared.embedded.log_files import open_log
 from shared.embedded.patience import Patience
 from shared.embedded.process import EmbeddedError
+from shared.embedded.reload import outcome_file, read_outcome
 from shared.embedded.stackfile import DEFAULT_STATE, StackFile, is_ready, read_stack_file
 from shared.visible import visible
 
@@ -76,6 +77,32 @@ def up(state: State = DEFAULT_STATE, settings: config.ConfigOption = None) -> No
         raise
     typer.echo(_where(read_stack_file(state)))
     typer.echo(_next_steps(state))
+
+
+def reload(state: State = DEFAULT_STATE, settings: config.ConfigOption = None) -> None:
+    """Restart the services whose settings in barograph.toml have changed; jobs go on.
+
+    A file with a fault restarts nothing. Environment variables, ports and tokens are read by `up`
+    alone.
+    """
+    state = state.expanduser().resolve()
+    if not _running(state):
+        fail(f"nothing runs under {state}: `barograph up` starts it")
+    config.checked(settings, state)
+    outcome_file(state).unlink(missing_ok=True)
+    pid = read_stack_file(state).supervisor_pid
+    os.kill(pid, signal.SIGHUP)
+    patience = Patience(_START_TIMEOUT_S)
+    while (outcome := read_outcome(state)) is None:
+        if patience.is_over() or not _is_supervisor(pid, state):
+            fail(f"no answer within {patience.waited_s:.0f} s; see {state / 'log'}")
+        time.sleep(_POLL_S)
+    if outcome.problem:
+        fail(outcome.problem)
+    if not outcome.services:
+        typer.echo("no setting has changed")
+    else:
+        typer.echo(f"restarted with new settings: {', '.join(outcome.services)}")
 
 
 def down(state: State = DEFAULT_STATE) -> None:

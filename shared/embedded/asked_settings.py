@@ -37,6 +37,13 @@ class AskedSettings:
         """The configured access tokens."""
         return self._of(_TOKENS)
 
+    def of_file(self, service: str) -> dict[str, str]:
+        """The file's settings that this service reads, its own and those for all."""
+        if self._file is None:
+            return {}
+        every = {f"* {name}": given.text for name, given in self._file.of_all()}
+        return every | {name: given.text for name, given in self._file.of(service)}
+
     def variables(self, service: str, own: Mapping[str, str]) -> dict[str, str]:
         """The stack's settings for a service as its variables, without what was asked for.
 

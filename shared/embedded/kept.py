@@ -74,10 +74,11 @@ class Kept:
             self._program.stop()
 
     def restart(self) -> None:
-        """Stop it in order and start it."""
+        """Stop it in order and start it, unless it has been stopped for good."""
         with self._changing:
-            self._program.stop()
-            self._program.start()
+            if self._wanted:
+                self._program.stop()
+                self._program.start()
 
     def keep(self, stopping: threading.Event) -> None:
         """Start it again whenever it has ended, until ``stopping`` is set."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.patience import Patience
 from shared.embedded.ports import DEFAULTS, KeptPorts
 from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess, past_proxies
+from shared.embedded.reload import Reloads
 from shared.embedded.service_settings import object_settings, own_settings
 from shared.embedded.stackfile import StackFile, is_ready, kept_tokens, write_stack_file
 from shared.embedded.state import JobsPlace, alone_with
@@ -138,6 +140,27 @@ class Stack:
     def restart(self, server: str) -> None:
         """Stop and start ``broker`` or ``object-store`` with its contents."""
         self._servers[server].restart()
+
+    def reload(self) -> list[str]:
+        """Restart the services whose settings in the file have changed; return their names.
+
+        Raises:
+            SettingsError: when the file cannot be read; nothing is restarted then.
+            EmbeddedError: when ports or tokens have changed, for which nothing is restarted, or
+                when a service does not start with its new settings.
+        """
+        asked, before = AskedSettings(), self._asked
+        if (asked.ports(), asked.tokens()) != (before.ports(), before.tokens()):
+            raise EmbeddedError(
+                "ports and tokens of a running stack stay: `barograph down` and `up` change them"
+            )
+        self._asked = asked
+        names = [name for name in self.modules if asked.of_file(name) != before.of_file(name)]
+        for name in names:
+            self._services[name].restart()
+        if names:
+            self.wait_ready()
+        return names
 
     def wait_ready(self, timeout_s: float = _READY_TIMEOUT_S) -> None:
         """Wait until every service answers ``/readyz``; EmbeddedError names those that do not."""
@@ -285,14 +308,16 @@ def started(make: Callable[[], Stack]) -> Stack:
 def main(state: Path) -> int:
     """Run a stack until SIGTERM or SIGINT."""
     os.umask(0o077)
-    stop = threading.Event()
+    stop, reloads = threading.Event(), Reloads()
     on_signals(stop.set)
+    on_signals(reloads.reload, (signal.SIGHUP,))
     try:
         with alone_with(state):
             # A supervisor that was killed has left it.
             (state / StackFile.NAME).unlink(missing_ok=True)
             say = partial(print, flush=True)  # to its log, which `barograph up` shows
             stack = started(lambda: Stack(state, default_ports=DEFAULTS, say=say, ending=stop))
+            reloads.of(stack)
             try:
                 stop.wait()
             finally:

@@ -48,6 +48,11 @@ def test_status_gives_a_shell_addresses_and_tokens_as_variables(tmp_path: Path) 
     assert shown == "http://127.0.0.1:1 a 'quoted' one"
 
 
+def test_a_reload_says_how_to_start_what_does_not_run(tmp_path: Path) -> None:
+    result = barograph("reload", "--state", str(tmp_path))
+    assert (result.returncode, "`barograph up` starts it" in result.stderr) == (1, True)
+
+
 def test_down_is_content_when_nothing_runs(tmp_path: Path) -> None:
     result = barograph("down", "--state", str(tmp_path))
 

@@ -17,6 +17,7 @@ import pytest
 
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.process import EmbeddedError
+from shared.embedded.reload import Reloaded, Reloads, read_outcome
 from shared.embedded.stack import Stack, started
 from shared.embedded.stackfile import StackFile, is_ready, read_stack_file
 from tests.waiting import eventually
@@ -52,6 +53,50 @@ def test_a_companys_proxy_is_not_asked_for_this_machines_servers(
     given = stack.environment("task")
     assert given["no_proxy"] == given["NO_PROXY"] == "intranet.example,127.0.0.1,localhost"
     assert given["http_proxy"] == "http://127.0.0.1:9"
+
+
+def test_settings_that_changed_are_reloaded_by_the_services_that_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "barograph.toml"
+    file.write_text('[task]\nlog_level = "INFO"\n')
+    monkeypatch.setenv("BAROGRAPH_CONFIG", str(file))
+    stack, reloads = Stack(tmp_path / "stack", modules=TINY), Reloads()
+    reloads.reload()  # nothing runs yet
+    stack.start()
+    try:
+        reloads.of(stack)
+
+        def reloaded(text: str) -> tuple[Reloaded | None, list[str]]:
+            file.write_text(text)
+            before = {name: stack.pid(name) for name in TINY}
+            reloads.reload()
+            changed = [name for name in TINY if stack.pid(name) != before[name]]
+            return read_outcome(stack.state), changed
+
+        assert reloaded('[task]\nlog_level = "INFO"\n') == (Reloaded(), [])
+        told = reloaded('[task]\nlog_level = "DEBUG"\n')
+        assert told == (Reloaded(services=("task",)), ["task"])
+        told = reloaded('log_level = "DEBUG"\n[task]\nlog_level = "DEBUG"\n')
+        assert told == (Reloaded(services=tuple(TINY)), list(TINY))
+        for text in ("no toml", "[client]\nhttp_port = 1234\n"):
+            outcome, changed = reloaded(text)
+            assert outcome is not None
+            assert (bool(outcome.problem), outcome.services, changed) == (True, (), [])
+        assert "barograph down" in outcome.problem
+        assert all(is_ready(url) for url in stack.file.health.values())
+    finally:
+        stack.stop()
+
+
+def test_a_service_that_was_stopped_for_good_is_not_restarted(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "stack", modules=TINY)
+    stack.start()
+    before = stack.pid("task")
+    stack.stop()
+    stack._services["task"].restart()
+    assert stack.pid("task") == before
+    assert not psutil.pid_exists(before)
 
 
 def test_a_service_that_is_killed_is_started_again(stack: Stack) -> None:

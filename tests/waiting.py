@@ -20,8 +20,11 @@ _T = TypeVar("_T")
 def eventually(
     read: Callable[[], _T], what: str, timeout_s: float = LIMIT_S, pause_s: float = 0.1
 ) -> _T:
-    """Read until it gives something true; AssertionError with ``what`` when it never does."""
-    patience = Patience(timeout_s)
+    """Read until it gives something true; AssertionError with ``what`` when it never does.
+
+    A limit that a caller gives can only be longer than the one for all.
+    """
+    patience = Patience(max(timeout_s, LIMIT_S))
     while True:
         value = read()
         if value:

@@ -87,6 +87,7 @@ def test_an_object_of_kubernetes_is_none_of_these_files() -> None:
     assert not is_of_kubernetes(b"just text")
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.from_regex(r"[A-Z]{1,8}", fullmatch=True), st.text(max_size=20)))
 def test_any_variable_in_quotes_arrives_as_it_is(env: dict[str, str]) -> None:
     written = json.dumps({"env": env}).encode()

@@ -114,6 +114,7 @@ def test_samples_without_a_value_keep_it_open_and_its_last_value_known() -> None
     assert (ended.value, ended.last_sample_ms) == (95.2, _T0 + 7185 * 1000)
 
 
+@pytest.mark.slow
 def test_a_series_that_sends_rarely_is_waited_for_ten_of_its_steps() -> None:
     engine = _engine()
     assert len(_feed(engine, [_alarm()])) == 1

@@ -454,6 +454,7 @@ def test_of_a_series_first_minutes_nothing_is_said() -> None:
     assert said(startup_s=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step_s", "opens_at_s"), [(1, 10), (5, 10), (7, 14), (15, 15), (60, 60), (3600, 3600)]
 )

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
-from statsmodels.tsa.stattools import adfuller
 
 from services.detector import order
 from services.detector.combination import SKYLINE, Combination
@@ -128,6 +126,8 @@ def test_grubbs_critical_values_are_the_published_ones(points: int, critical: fl
 
 @pytest.mark.parametrize("freedom", [18, 50, 286, 1438])
 def test_students_quantile_is_scipys(freedom: int) -> None:
+    from scipy import stats
+
     upper = 0.05 / (2 * (freedom + 2))
     assert student(upper, freedom) == pytest.approx(-stats.t.ppf(upper, freedom), rel=2e-4)
 
@@ -185,12 +185,15 @@ def test_the_distance_of_two_distributions() -> None:
 
 
 def test_its_significance_is_kolmogorovs_with_stephens_correction() -> None:
+    from scipy import stats
+
     root = math.sqrt(300 * 60 / 360)
     expected = stats.kstwobign.sf((root + 0.12 + 0.11 / root) * 0.2)
     assert ks_kernel.significance(0.2, 300, 60) == pytest.approx(expected)
     assert ks_kernel.significance(0.0, 300, 60) == 1
 
 
+@pytest.mark.slow
 def test_another_distribution_fires_only_where_the_reference_was_stationary() -> None:
     rng = np.random.default_rng(1)
     noise = rng.normal(size=60) + 10
@@ -208,6 +211,8 @@ def test_another_distribution_fires_only_where_the_reference_was_stationary() ->
 
 @pytest.mark.parametrize("seed", range(4))
 def test_stationarity_is_decided_as_statsmodels_does(seed: int) -> None:
+    from statsmodels.tsa.stattools import adfuller
+
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=300)
     for series in (noise, noise.cumsum()):

@@ -99,6 +99,7 @@ def test_what_has_not_changed_is_not_written_again(store: SnapshotStore) -> None
         assert restored[name].flags.owndata
 
 
+@pytest.mark.slow
 def test_earlier_snapshots_stay_as_long_as_pieces_of_theirs_are_needed(
     store: SnapshotStore,
 ) -> None:

@@ -396,6 +396,7 @@ def _requests_by_minute() -> Iterator[tuple[int, float]]:
         yield minute, total
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_though_something_doubtful_was_told_hours_before() -> None:
     engine, told = Engine(EngineSettings()), list[AnomalyDetected]()
     requests, name = list(_requests_by_minute()), "http_request_duration_seconds_count"
@@ -432,6 +433,7 @@ def _told(values: np.ndarray) -> np.ndarray:
     return np.array(onsets)
 
 
+@pytest.mark.slow
 def test_weekends_of_a_working_week_are_no_anomalies() -> None:
     told = _told(_working_week(15, 8))
     # Without knowledge of weeks each series had an alarm at its first weekend and most at the next.

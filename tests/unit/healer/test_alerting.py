@@ -480,6 +480,7 @@ def test_a_storm_is_told_in_summaries_and_nothing_is_dropped() -> None:
     assert desk.mails()[-1].series.host == "calm"
 
 
+@pytest.mark.slow
 def test_a_storm_that_rises_slowly_is_not_told_alert_by_alert() -> None:
     desk = Desk(group_wait_s=5, storm={"alerts": 50})
     for number in range(300):

@@ -258,6 +258,7 @@ def test_a_replica_that_comes_back_late_changes_nothing() -> None:
     assert post.statuses() == {"sent": 1}
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(["ok", "later", "never", "tick", "other"]), max_size=30))
 def test_whatever_happens_every_notice_is_taken_once_or_refused(course: list[str]) -> None:

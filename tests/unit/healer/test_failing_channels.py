@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from services.healer.model.notice import Notice, Summary
 from services.healer.notify.channels import ChannelRefused, ChannelUnavailable, Tools
 from services.healer.notify.delivery import Deliverer
@@ -45,6 +47,7 @@ class TwoWays(Post):
         return [n.headline for n in told]
 
 
+@pytest.mark.slow
 def test_a_channel_that_keeps_failing_is_reported_once_and_catches_up() -> None:
     post = TwoWays()
     post.other.answer = lambda _id: ChannelUnavailable("404 no_service")

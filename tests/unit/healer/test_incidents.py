@@ -516,6 +516,7 @@ EVENTS: list[Message] = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.permutations([*EVENTS, *EVENTS]), st.lists(st.floats(0, 400), min_size=14, max_size=14))
 def test_in_any_order_and_twice_everything_ends_and_no_change_is_told_twice(

@@ -70,6 +70,7 @@ def rules(draw: st.DrawFn) -> str:
     return ";".join([*parts, ending] if ending else parts)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(rules(), st.integers(0, 700))
 def test_a_rule_gives_the_starts_that_dateutil_gives(rule: str, offset: int) -> None:

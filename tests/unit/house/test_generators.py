@@ -11,6 +11,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 FILES = sorted([*ROOT.glob("services/**/*.py"), *ROOT.glob("shared/**/*.py")])
 HOLDING = {"unit", "any_unit", "transaction", "reading", "part"}
@@ -39,6 +41,7 @@ def _holds(expression: str) -> bool:
     return name.lstrip("_") in HOLDING or any(word in name for word in ("lock", "turn"))
 
 
+@pytest.mark.slow
 def test_nothing_is_given_out_while_it_is_held() -> None:
     found = {path.relative_to(ROOT): list(held(path.read_text())) for path in FILES}
     assert len(found) > 400

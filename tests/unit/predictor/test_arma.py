@@ -96,6 +96,7 @@ def test_coefficients_likelihood_and_forecast_are_those_of_statsmodels(
     np.testing.assert_allclose(found.deviation[0], ahead.se_mean, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_drift_and_its_forecast_are_those_of_statsmodels() -> None:
     values = np.cumsum(0.5 + _simulated([0.5], [0.2]))
     expected = _reference(values, (1, 1, 1), "t")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from services.predictor.forecasters import Forecast, make
+
+pytestmark = pytest.mark.slow  # They import TensorFlow.
 
 _STEPS = np.arange(192)
 

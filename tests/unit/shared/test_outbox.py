@@ -81,6 +81,7 @@ class _Passes:
                 pass  # logged by whoever calls periodic work, and called again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["unroutable", "forbidden", "too large", "unconfirmed"])
 def test_rows_behind_more_bad_ones_than_are_read_at_once_are_sent(
     bus: BrokerBus, store: Store, passes: _Passes, fault: str

@@ -181,6 +181,7 @@ def _survives(content: bytes, wrap: Callable[[bytes], bytes]) -> None:
         assert sorted(p.name for p in outer.iterdir()) in (["p.tar.gz"], ["in", "p.tar.gz"])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(_mutations(_sample_tar()))
 def test_a_mutated_archive_is_unpacked_inside_or_refused(content: bytes) -> None:

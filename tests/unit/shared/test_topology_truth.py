@@ -54,6 +54,7 @@ def _named(node: ast.AST) -> Iterator[str]:
             yield from _named(part)
 
 
+@cache
 def _constructed(principal: Principal) -> set[str]:
     """Types of messages whose class is called, or chosen to be called."""
     found: set[str] = set()
@@ -70,6 +71,7 @@ def _constructed(principal: Principal) -> set[str]:
     return found
 
 
+@cache
 def _dispatched(principal: Principal) -> set[str]:
     """Types of messages that are keys of a table of handlers."""
     found: set[str] = set()
@@ -77,9 +79,17 @@ def _dispatched(principal: Principal) -> set[str]:
     for module, node in nodes:
         if isinstance(node, ast.Dict):
             found.update(name for key in node.keys if key is not None for name in _named(key))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "dict.fromkeys":
+        elif isinstance(node, ast.Call) and _is_fromkeys(node.func):
             found.update(_named(_value_of(module, node.args[0])))
     return found
+
+
+def _is_fromkeys(function: ast.expr) -> bool:
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "fromkeys"
+        and getattr(function.value, "id", "") == "dict"
+    )
 
 
 def _value_of(module: ast.AST, node: ast.expr) -> ast.expr:
@@ -94,11 +104,12 @@ def _value_of(module: ast.AST, node: ast.expr) -> ast.expr:
     return assigned.get(node.id, node) if isinstance(node, ast.Name) else node
 
 
+@cache
 def _distinguished(principal: Principal) -> set[str]:
     """Types of messages that the code asks for with ``isinstance``."""
     found: set[str] = set()
     for node in (node for tree in _trees(principal) for node in ast.walk(tree)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             found.update(_named(node.args[1]))
     return found
 

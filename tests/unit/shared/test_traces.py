@@ -194,6 +194,7 @@ print("ended")
 """
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_away_or_never_answers_keeps_no_process_from_its_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from shared.observe import LEADS
-from shared.store import NotLeader, Standing, StoreUnavailable
+from shared.store import Lease, NotLeader, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -31,9 +31,9 @@ _MARGIN_S = 1.0
 class Row(Protocol):
     """See `shared.store.LeaderRow`."""
 
-    def look(self) -> Standing: ...
+    def look(self) -> Lease: ...
     def renew(self, term: int) -> bool: ...
-    def take(self, seen: Standing) -> int | None: ...
+    def take(self, seen: Lease) -> int | None: ...
     def release(self) -> None: ...
 
 
@@ -78,7 +78,7 @@ class Leadership:
         self.role = Role.STANDBY
         self._term = 0
         self._until = 0.0
-        self._seen: Standing | None = None
+        self._seen: Lease | None = None
         self._seen_at = 0.0
 
     def require(self) -> None:

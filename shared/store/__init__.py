@@ -2,7 +2,7 @@
 
 from shared.store.collection import Collection
 from shared.store.errors import NotLeader, StoreInUse, StoreUnavailable
-from shared.store.leader import LeaderRow, Standing
+from shared.store.leader import LeaderRow, Lease
 from shared.store.opening import opened
 from shared.store.records import Records
 from shared.store.store import Store
@@ -12,10 +12,10 @@ from shared.store.unit import Queued, Unit
 __all__ = [
     "Collection",
     "LeaderRow",
+    "Lease",
     "NotLeader",
     "Queued",
     "Records",
-    "Standing",
     "Store",
     "StoreInUse",
     "StoreUnavailable",

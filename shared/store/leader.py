@@ -33,7 +33,7 @@ _END_SESSIONS = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Lease:
     """The leader's row as it was read."""
 
     holder: str
@@ -71,7 +71,7 @@ class LeaderRow:
         self._engine = engine
         self.holder = holder
 
-    def look(self) -> Standing:
+    def look(self) -> Lease:
         """The row as it is now."""
         return self._do(_look)
 
@@ -82,7 +82,7 @@ class LeaderRow:
         # The writers' lock is not taken: the holder's long transaction must not cost it the term.
         return self._do(lambda connection: connection.execute(raised).rowcount == 1)
 
-    def take(self, seen: Standing) -> int | None:
+    def take(self, seen: Lease) -> int | None:
         """Begin a term of one's own if the row is still as ``seen``; its number.
 
         The sessions of the former holder are ended first: a process that was stopped in the
@@ -97,7 +97,7 @@ class LeaderRow:
         mine = update(LEADER).where(LEADER.c.holder == self.holder).values(holder="")
         self._do(lambda connection: connection.execute(mine))
 
-    def _taken(self, connection: Connection, seen: Standing) -> int | None:
+    def _taken(self, connection: Connection, seen: Lease) -> int | None:
         connection.execute(select(func.set_config("lock_timeout", _PATIENCE, True)))
         # All units of the former holder have ended, and the next one will look at the row.
         enter(connection, None)
@@ -116,6 +116,6 @@ class LeaderRow:
             raise StoreUnavailable(str(error.orig or error)) from error
 
 
-def _look(connection: Connection, *, locked: bool = False) -> Standing:
+def _look(connection: Connection, *, locked: bool = False) -> Lease:
     row = connection.execute(_LOOK.with_for_update() if locked else _LOOK).one()
-    return Standing(row.holder, row.term, row.beat)
+    return Lease(row.holder, row.term, row.beat)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shared.service.leadership import TERM_S, Leadership, Role
-from shared.store import NotLeader, Standing, StoreUnavailable
+from shared.store import Lease, NotLeader, StoreUnavailable
 
 REPLICAS = st.integers(0, 2)
 
@@ -19,7 +19,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.standing = Standing("", 0, 0)
+        self.lease = Lease("", 0, 0)
         self.unreachable: set[str] = set()
 
 
@@ -34,29 +34,29 @@ class Row:
         if self.holder in self.world.unreachable:
             raise StoreUnavailable("no way to the database")
 
-    def look(self) -> Standing:
+    def look(self) -> Lease:
         self._reach()
-        return self.world.standing
+        return self.world.lease
 
     def renew(self, term: int) -> bool:
         self._reach()
-        standing = self.world.standing
-        if (standing.holder, standing.term) != (self.holder, term):
+        lease = self.world.lease
+        if (lease.holder, lease.term) != (self.holder, term):
             return False
-        self.world.standing = replace(standing, beat=standing.beat + 1)
+        self.world.lease = replace(lease, beat=lease.beat + 1)
         return True
 
-    def take(self, seen: Standing) -> int | None:
+    def take(self, seen: Lease) -> int | None:
         self._reach()
-        if self.world.standing != seen:
+        if self.world.lease != seen:
             return None
-        self.world.standing = Standing(self.holder, seen.term + 1, seen.beat + 1)
+        self.world.lease = Lease(self.holder, seen.term + 1, seen.beat + 1)
         return seen.term + 1
 
     def release(self) -> None:
         self._reach()
-        if self.world.standing.holder == self.holder:
-            self.world.standing = replace(self.world.standing, holder="")
+        if self.world.lease.holder == self.holder:
+            self.world.lease = replace(self.world.lease, holder="")
 
 
 class Replicas(RuleBasedStateMachine):

@@ -16,7 +16,7 @@ from shared.contracts.alerts import AlertState
 from shared.quantity import quantity
 
 
-class Standing(StrEnum):
+class LinkState(StrEnum):
     """The state of a link of the chain."""
 
     DONE = "done"
@@ -33,7 +33,7 @@ class Link:
     """One link of the chain, with a sentence about what is known."""
 
     name: str
-    standing: Standing
+    state: LinkState
     text: str
     at: datetime | None = None
 
@@ -67,11 +67,11 @@ def chain(incident: Incident, now: datetime) -> list[Link]:
 def _forecast(episodes: Sequence[Episode], now: datetime) -> Link:
     told = next((e for e in episodes if e.opened_ms is not None), None)
     if told is None:
-        return Link("Forecast", Standing.LEFT_OUT, "It was not predicted.")
+        return Link("Forecast", LinkState.LEFT_OUT, "It was not predicted.")
     limit = measured(told.threshold, told.item)
     chance = "" if told.probability is None else f" ({100 * told.probability:.0f} %)"
     text = f"{limit} {crossing_range(told, now.date())}{chance}."
-    return Link("Forecast", Standing.DONE, text, _at(told.opened_ms))
+    return Link("Forecast", LinkState.DONE, text, _at(told.opened_ms))
 
 
 def _alarm(incident: Incident) -> Link:
@@ -82,50 +82,50 @@ def _alarm(incident: Incident) -> Link:
     )
     if fired is not None or alert.state is AlertState.FIRING:
         text = f"{measured(alert.value, alert.item)}{limit}."
-        standing = Standing.WRONG if alert.is_open else Standing.DONE
-        return Link("Alarm", standing, text, fired.at if fired else alert.first_at)
+        state = LinkState.WRONG if alert.is_open else LinkState.DONE
+        return Link("Alarm", state, text, fired.at if fired else alert.first_at)
     if not alert.is_open:
-        return Link("Alarm", Standing.LEFT_OUT, "It never had to fire.")
-    return Link("Alarm", Standing.AHEAD, f"Not yet: {measured(alert.value, alert.item)}{limit}.")
+        return Link("Alarm", LinkState.LEFT_OUT, "It never had to fire.")
+    return Link("Alarm", LinkState.AHEAD, f"Not yet: {measured(alert.value, alert.item)}{limit}.")
 
 
 def _dry_run(action: ActionView | None) -> Link:
     if action is None:
-        return Link("Dry run", Standing.LEFT_OUT, _NO_PLAN)
+        return Link("Dry run", LinkState.LEFT_OUT, _NO_PLAN)
     count = action.total_steps
     steps = f", {count} {'step' if count == 1 else 'steps'}" if count else ""
     freed = action.freed_bytes
     effect = f", {quantity(freed, 'bytes')}" if freed else ""
-    return Link("Dry run", Standing.DONE, f"{action.remediation}{steps}{effect}.")
+    return Link("Dry run", LinkState.DONE, f"{action.remediation}{steps}{effect}.")
 
 
 def _approval(action: ActionView | None, now: datetime) -> Link:
     name = "Approval"
     if action is None:
-        return Link(name, Standing.LEFT_OUT, "Nothing is to be approved.")
+        return Link(name, LinkState.LEFT_OUT, "Nothing is to be approved.")
     if action.awaits_decision(now):
         by = f" before {action.expires:%H:%M} UTC" if action.expires else ""
-        return Link(name, Standing.WAITS, f"A person decides{by}.")
+        return Link(name, LinkState.WAITS, f"A person decides{by}.")
     if action.state in _STOPPED:
         by = f" by {action.by}" if action.by else ""
-        return Link(name, Standing.WRONG, f"{action.state.capitalize()}{by}.", action.at)
+        return Link(name, LinkState.WRONG, f"{action.state.capitalize()}{by}.", action.at)
     if action.level is Level.AUTOMATIC:
-        return Link(name, Standing.DONE, "The policy lets it act by itself.")
+        return Link(name, LinkState.DONE, "The policy lets it act by itself.")
     if action.state is ActionState.PROPOSED:
-        return Link(name, Standing.AHEAD, "Nobody has decided.")
-    return Link(name, Standing.DONE, f"Approved by {action.by}." if action.by else "Approved.")
+        return Link(name, LinkState.AHEAD, "Nobody has decided.")
+    return Link(name, LinkState.DONE, f"Approved by {action.by}." if action.by else "Approved.")
 
 
 def _action(action: ActionView | None) -> Link:
     if action is None or action.state is ActionState.PROPOSED or action.state in _STOPPED:
-        standing = Standing.AHEAD if action and action.state is ActionState.PROPOSED else None
-        return Link("Action", standing or Standing.LEFT_OUT, "Nothing was done.")
+        state = LinkState.AHEAD if action and action.state is ActionState.PROPOSED else None
+        return Link("Action", state or LinkState.LEFT_OUT, "Nothing was done.")
     if action.state in (ActionState.RUNNING, ActionState.UNDOING):
-        return Link("Action", Standing.WAITS, f"{action.state.capitalize()} on {action.target}.")
+        return Link("Action", LinkState.WAITS, f"{action.state.capitalize()} on {action.target}.")
     if action.state in (ActionState.FAILED, ActionState.UNDONE):
         why = f": {action.reason}" if action.reason else ""
-        return Link("Action", Standing.WRONG, f"{action.state.capitalize()}{why}.", action.at)
-    return Link("Action", Standing.DONE, f"Carried out on {action.target}.", action.at)
+        return Link("Action", LinkState.WRONG, f"{action.state.capitalize()}{why}.", action.at)
+    return Link("Action", LinkState.DONE, f"Carried out on {action.target}.", action.at)
 
 
 def _value_after(incident: Incident, action: ActionView | None) -> Link:
@@ -134,22 +134,22 @@ def _value_after(incident: Incident, action: ActionView | None) -> Link:
     if told is not None:
         helped = "did not help" not in told.text
         text = told.text.partition(": ")[2] or told.text
-        return Link(name, Standing.DONE if helped else Standing.WRONG, f"{text}.", told.at)
+        return Link(name, LinkState.DONE if helped else LinkState.WRONG, f"{text}.", told.at)
     if action is not None and action.state is ActionState.VERIFYING:
-        return Link(name, Standing.WAITS, "It is being read again.")
+        return Link(name, LinkState.WAITS, "It is being read again.")
     if action is not None and action.state in (ActionState.PROPOSED, ActionState.RUNNING):
-        return Link(name, Standing.AHEAD, "It is read again after the action.")
-    return Link(name, Standing.LEFT_OUT, "There was no action to verify.")
+        return Link(name, LinkState.AHEAD, "It is read again after the action.")
+    return Link(name, LinkState.LEFT_OUT, "There was no action to verify.")
 
 
 def _ledger(alert: AlertView, episodes: Sequence[Episode]) -> Link:
     judged = next((e for e in episodes if e.outcome), None)
     if judged is not None:
         text = _OUTCOMES.get(judged.outcome, f"The prediction: {judged.outcome}.")
-        return Link("Ledger", Standing.DONE, text, _at(judged.ended_ms))
+        return Link("Ledger", LinkState.DONE, text, _at(judged.ended_ms))
     if episodes or alert.is_open:
-        return Link("Ledger", Standing.AHEAD, "It is entered when the outcome is known.")
-    return Link("Ledger", Standing.DONE, "It counts as an alarm that was not predicted.", alert.at)
+        return Link("Ledger", LinkState.AHEAD, "It is entered when the outcome is known.")
+    return Link("Ledger", LinkState.DONE, "It counts as an alarm that was not predicted.", alert.at)
 
 
 def _at(time_ms: int | None) -> datetime | None:

@@ -45,7 +45,7 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (CURVES, None, 2_000),
     (CASES, None, 40_000),
 )
-"""So many newest records of each collection and standing are kept, whatever a storm brings."""
+"""So many newest records of each collection and status are kept, whatever a storm brings."""
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES, _MAX_ACTIONS = 100, 20
 _MAX_OF_A_HOST, _MAX_GROUPED = 200, 2_000
@@ -235,8 +235,8 @@ class AlertModel:
         self._forget(EPISODES, status=OTHER, due_before=now)
         # An open prediction is due when it may come true, which is not its end.
         self._forget(EPISODES, status=OPEN_PREDICTION, due_before=now - KEPT)
-        for collection, standing, most in MAX_KEPT:
-            self._forget(collection, status=standing, newest_first=True, offset=most)
+        for collection, status, most in MAX_KEPT:
+            self._forget(collection, status=status, newest_first=True, offset=most)
         self.ledger.prune()
 
     def _forget(self, collection: Collection[Any], **which: Any) -> None:

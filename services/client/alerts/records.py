@@ -135,7 +135,7 @@ class Episode(_Frozen):
         return at_ms(self.earliest_ms or 0)
 
     @property
-    def standing(self) -> str:
+    def status(self) -> str:
         """``open`` for a prediction that was not withdrawn, the only ones that are listed."""
         is_open = self.kind == "prediction" and self.revision and self.ended_ms is None
         return OPEN_PREDICTION if is_open else OTHER
@@ -160,7 +160,7 @@ def _end_of(alert: AlertView) -> datetime | None:
 
 def _due(episode: Episode) -> datetime:
     """Return the earliest time of an open prediction, by which they are listed, or its end."""
-    if episode.standing != OPEN_PREDICTION:
+    if episode.status != OPEN_PREDICTION:
         return episode.received_at + KEPT
     return episode.due
 
@@ -185,7 +185,7 @@ EPISODES = Collection(
     Episode,
     key=lambda e: e.event_id,
     group=lambda e: e.series,
-    status=lambda e: e.standing,
+    status=lambda e: e.status,
     due=_due,
 )
 CURVES = Collection(

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
 from services.client.access import CALLER, STRANGER
-from services.client.alerts.chain import Standing
+from services.client.alerts.chain import LinkState
 from services.client.alerts.wording import (
     ago,
     clock,
@@ -63,12 +63,12 @@ _HANDLINGS = {
     "approve": "a person approves each action",
     "automatic": "automatic, within the policy's limits",
 }
-_STANDINGS = {
-    Standing.DONE: "done",
-    Standing.WAITS: "now",
-    Standing.WRONG: "attention",
-    Standing.AHEAD: "to come",
-    Standing.LEFT_OUT: "none",
+_LINK_STATES = {
+    LinkState.DONE: "done",
+    LinkState.WAITS: "now",
+    LinkState.WRONG: "attention",
+    LinkState.AHEAD: "to come",
+    LinkState.LEFT_OUT: "none",
 }
 _CAUSES = {
     FailureClass.USER_ERROR: "program errors",
@@ -90,7 +90,7 @@ def renderer(settings: ClientSettings) -> Render:
     templates.globals |= {
         "cause_words": _CAUSES,
         "handling_words": _HANDLINGS,
-        "standing_words": _STANDINGS,
+        "link_words": _LINK_STATES,
     }
     templates.filters |= {
         "ago": ago,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.client.alerts.axis import round_times, value_text
-from services.client.alerts.chain import Link, Standing, chain
+from services.client.alerts.chain import Link, LinkState, chain
 from services.client.alerts.plot import plot
 from services.client.alerts.records import Curve
 from services.client.alerts.wording import ago, measured
@@ -51,7 +51,7 @@ def links(desk: Desk, *messages: Message) -> dict[str, Link]:
 
 
 def standings(found: dict[str, Link]) -> list[str]:
-    return [found[name].standing.value for name in NAMES]
+    return [found[name].state.value for name in NAMES]
 
 
 def test_a_predicted_alarm_that_an_approved_action_averted_is_one_chain(desk: Desk) -> None:
@@ -85,17 +85,17 @@ def test_an_alarm_that_nobody_foresaw_and_nobody_may_mend_says_so(desk: Desk) ->
     assert standings(found) == ["left out", "wrong", *["left out"] * 4, "ahead"]
     assert found["Alarm"].text == "81.5 %, threshold 80 %."
     over = links(desk, changed(2, "resolved", outcome="back to normal"))
-    assert over["Alarm"].standing == "done"
+    assert over["Alarm"].state == "done"
     assert over["Ledger"].text == "It counts as an alarm that was not predicted."
 
 
 def test_a_refused_or_failed_action_is_where_the_chain_breaks(desk: Desk) -> None:
     hear(desk, changed(1, "firing"))
     refused = links(desk, action(1, "proposed"), action(2, "refused", by="bob"))
-    assert (refused["Approval"].standing, refused["Approval"].text) == ("wrong", "Refused by bob.")
+    assert (refused["Approval"].state, refused["Approval"].text) == ("wrong", "Refused by bob.")
     failed = links(desk, action(3, "failed", reason="a step failed"), verified(effective=False))
-    assert (failed["Action"].standing, failed["Action"].text) == ("wrong", "Failed: a step failed.")
-    assert failed["Value after"].standing is Standing.WRONG
+    assert (failed["Action"].state, failed["Action"].text) == ("wrong", "Failed: a step failed.")
+    assert failed["Value after"].state is LinkState.WRONG
 
 
 @pytest.mark.parametrize("state", list(ActionState))

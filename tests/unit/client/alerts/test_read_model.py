@@ -249,7 +249,7 @@ def test_ended_alerts_are_forgotten_after_their_time_and_open_ones_are_not(
 def test_a_storm_leaves_the_newest_of_each_kind_only(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = tuple((collection, standing, 3) for collection, standing, _ in bounds.MAX_KEPT)
+    few = tuple((collection, status, 3) for collection, status, _ in bounds.MAX_KEPT)
     monkeypatch.setattr(bounds, "MAX_KEPT", few)
     for n in range(8):
         listener.hear(

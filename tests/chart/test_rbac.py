@@ -75,7 +75,7 @@ def test_rights_for_claims_come_with_their_use() -> None:
     more = rights(render("everything"), "demo-barograph-task")
 
     claims = more["training", "resource.k8s.io/resourceclaimtemplates"]
-    assert claims == {"create", "delete"}
+    assert claims == {"create"}
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/handle-alarms.md#1": Policy.model_validate,
     **{
         f"docs/how-to/run-a-job.md#{number}": lambda part: SUBMIT.validate_python(WHOLE_JOB | part)
-        for number in range(9, 13)
+        for number in range(9, 14)
     },
     "docs/how-to/silences.md#0": Silence.model_validate,
     "docs/how-to/who-may-do-what.md#1": TypeAdapter(dict[str, GroupRights]).validate_python,

@@ -38,10 +38,12 @@ def secret(template: Template, submit: JobSubmit, spec: str) -> Object:
     }
 
 
-def claim_template(template: Template, submit: JobSubmit, group: str) -> Object | None:
+def claim_template(
+    template: Template, submit: JobSubmit, group: str, *, owner_uid: str
+) -> Object | None:
     """GPUs of a group's pods through dynamic resource allocation, where that is asked for."""
     asked = submit.resources_of(_role(submit, group))
-    if not asked.device_class or not asked.gpu:
+    if not _claims_devices(submit, group):
         return None
     exactly = {"deviceClassName": asked.device_class, "count": asked.gpu}
     request = {"name": containers.CLAIM, "exactly": exactly}
@@ -49,9 +51,10 @@ def claim_template(template: Template, submit: JobSubmit, group: str) -> Object 
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaimTemplate",
         "metadata": {
-            "name": f"{names.base_name(submit.job_id)}-{group}",
+            "name": names.group_name(submit.job_id, group),
             "namespace": template.namespace_of(submit),
             "labels": names.labels(template.owner, submit.job_id),
+            **_owned(submit, owner_uid),
         },
         "spec": {"spec": {"devices": {"requests": [request]}}},
     }
@@ -76,7 +79,6 @@ def job(
         base: incarnations there were before this Job.
         owner_uid: uid of the job's Secret, '' where there is none yet (a dry run).
     """
-    name = f"{names.base_name(submit.job_id)}-{group}"
     marks = {**names.labels(template.owner, submit.job_id), names.GROUP: group}
     marks[names.PROJECT] = submit.project
     notes = {
@@ -86,13 +88,12 @@ def job(
     }
     queue = template.queue_of(submit)
     metadata: Object = {
-        "name": name,
+        "name": names.group_name(submit.job_id, group),
         "namespace": template.namespace_of(submit),
         "labels": marks | ({names.QUEUE: queue} if queue else {}),
         "annotations": notes,
+        **_owned(submit, owner_uid),
     }
-    if owner_uid:
-        metadata["ownerReferences"] = [_owner(submit, owner_uid)]
     pod = {
         "metadata": {
             "labels": marks | names.training_labels(submit, group, completions),
@@ -104,10 +105,10 @@ def job(
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def _owner(submit: JobSubmit, uid: str) -> Object:
-    """The job's Secret, with which its Jobs go."""
-    name = names.base_name(submit.job_id)
-    return {"apiVersion": "v1", "kind": "Secret", "name": name, "uid": uid}
+def _owned(submit: JobSubmit, uid: str) -> Object:
+    """The reference to the job's Secret, with which its other objects go."""
+    owner = {"apiVersion": "v1", "kind": "Secret", "name": names.base_name(submit.job_id)}
+    return {"ownerReferences": [owner | {"uid": uid}]} if uid else {}
 
 
 def _spec(submit: JobSubmit, completions: int) -> Object:
@@ -180,7 +181,7 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
         "schedulingGates": (
             [{"name": names.GATE}] if gated and not template.queue_of(submit) else []
         ),
-        "resourceClaims": _claims(template, submit, group),
+        "resourceClaims": _claims(submit, group),
         "imagePullSecrets": [{"name": name} for name in submit.image_pull_secrets],
     }
     return spec | {name: value for name, value in optional.items() if value}
@@ -194,8 +195,13 @@ def _trust(template: Template) -> list[Object]:
     return [{"name": "trust", "configMap": {"name": template.trust, "items": items}}]
 
 
-def _claims(template: Template, submit: JobSubmit, group: str) -> list[Object]:
-    wanted = claim_template(template, submit, group)
-    if wanted is None:
+def _claims_devices(submit: JobSubmit, group: str) -> bool:
+    asked = submit.resources_of(_role(submit, group))
+    return bool(asked.device_class and asked.gpu)
+
+
+def _claims(submit: JobSubmit, group: str) -> list[Object]:
+    if not _claims_devices(submit, group):
         return []
-    return [{"name": containers.CLAIM, "resourceClaimTemplateName": wanted["metadata"]["name"]}]
+    name = names.group_name(submit.job_id, group)
+    return [{"name": containers.CLAIM, "resourceClaimTemplateName": name}]

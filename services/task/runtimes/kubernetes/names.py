@@ -51,6 +51,11 @@ def base_name(job_id: str) -> str:
     return f"{slug}-{digest(job_id)[:10]}" if slug else f"job-{digest(job_id)[:10]}"
 
 
+def group_name(job_id: str, group: str) -> str:
+    """The name of a group's Job, and of its claim template."""
+    return f"{base_name(job_id)}-{group}"
+
+
 def labels(owner: str, job_id: str) -> dict[str, str]:
     """The labels that every object of a job carries."""
     return {MANAGED: "barograph", OWNER: owner, JOB: digest(job_id)}

@@ -89,7 +89,7 @@ def dominant(seen: Seen) -> Pending | None:
 def _reasons(seen: Seen) -> Iterator[tuple[PendingCause, str, str]]:
     """Cause, sentence and member of everything in the way."""
     if seen.refused:
-        cause = PendingCause.QUOTA if _QUOTA_WORDS in seen.refused else PendingCause.ADMISSION
+        cause = _refusal(seen.refused)
         yield cause, f"the API server refuses the job's objects: {seen.refused}", ""
     yield from _creation(seen)
     yield from _queue(seen)
@@ -110,9 +110,13 @@ def _creation(seen: Seen) -> Iterator[tuple[PendingCause, str, str]]:
         if job is None or event.get("reason") != "FailedCreate" or _complete(job):
             continue
         text = str(event.get("message", ""))
-        cause = PendingCause.QUOTA if _QUOTA_WORDS in text else PendingCause.ADMISSION
-        yield cause, f"pods cannot be made: {text}", ""
+        yield _refusal(text), f"pods cannot be made: {text}", ""
         return
+
+
+def _refusal(text: str) -> PendingCause:
+    """The cause of a refusal by the API server: a quota, or an admission plugin."""
+    return PendingCause.QUOTA if _QUOTA_WORDS in text else PendingCause.ADMISSION
 
 
 def _complete(job: Object) -> bool:
@@ -139,7 +143,7 @@ def _queue(seen: Seen) -> Iterator[tuple[PendingCause, str, str]]:
         yield PendingCause.QUEUE, text, ""
 
 
-def _pod(pod: Object, warnings: Iterable[Object]) -> Iterator[tuple[PendingCause, str, str]]:
+def _pod(pod: Object, warnings: Sequence[Object]) -> Iterator[tuple[PendingCause, str, str]]:
     told_of = pods.member(pod)
     name = told_of.name if told_of else pod["metadata"]["name"]
     uid = pod["metadata"]["uid"]
@@ -149,6 +153,7 @@ def _pod(pod: Object, warnings: Iterable[Object]) -> Iterator[tuple[PendingCause
             yield PendingCause.IMAGE, f"{container}: {reason}: {text}", name
         elif reason in _CONTAINER:
             yield PendingCause.ADMISSION, f"{container}: {reason}: {message}", name
+    yield from _claim(pod, warnings, name)
     scheduled = pods.condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         yield PendingCause.UNSCHEDULABLE, unschedulable(str(scheduled.get("message", ""))), name
@@ -162,6 +167,21 @@ def _pod(pod: Object, warnings: Iterable[Object]) -> Iterator[tuple[PendingCause
             yield PendingCause.VOLUME, str(mounts[-1].get("message", "")), name
         elif not any(True for _ in pods.waiting(pod)) and not pod["status"].get("startTime"):
             yield PendingCause.NODE, f"node {pod['spec']['nodeName']} has not begun with it", name
+
+
+def _claim(
+    pod: Object, warnings: Sequence[Object], member: str
+) -> Iterator[tuple[PendingCause, str, str]]:
+    """Its claim of devices cannot be made; without one the scheduler does not look at the pod."""
+    if pod["status"].get("resourceClaimStatuses"):
+        return  # it has been made since
+    uid = pod["metadata"]["uid"]
+    for event in reversed(warnings):
+        about = event["involvedObject"].get("uid") == uid
+        if about and event.get("reason") == "FailedResourceClaimCreation":
+            text = str(event.get("message", ""))
+            yield _refusal(text), f"its claim of devices cannot be made: {text}", member
+            return
 
 
 def _is_volume(reason: str) -> bool:

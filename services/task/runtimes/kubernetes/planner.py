@@ -111,7 +111,7 @@ class KubernetesPlanner:
             faults=found,
             notes=tuple(self._notes(submit)),
             manifests=tuple(each for each in objects if each["kind"] != "Secret"),
-            fits_now=None if not self._view.nodes() else not found and not reason,
+            fits_now=self._fits_now(submit, refused=bool(found or reason)),
             waiting_reason=reason,
             checked=server,
         )
@@ -146,7 +146,7 @@ class KubernetesPlanner:
         yield manifests.secret(template, submit, "")
         queued = bool(template.queue_of(submit))
         for group, size in names.groups(submit, queued=queued).items():
-            claims = manifests.claim_template(template, submit, group)
+            claims = manifests.claim_template(template, submit, group, owner_uid="")
             if claims is not None:
                 yield claims
             yield manifests.job(template, submit, group, size, base=0, owner_uid="")
@@ -191,11 +191,24 @@ class KubernetesPlanner:
         ]
         return "" if free.pack(needs) else "the nodes have no room for all of it now"
 
+    def _fits_now(self, submit: JobSubmit, *, refused: bool) -> bool | None:
+        """Return whether all of it could start now; None where only the scheduler knows."""
+        if not self._view.nodes():
+            return None
+        return None if _claims(submit) and not refused else not refused
+
     def _notes(self, submit: JobSubmit) -> Iterator[str]:
         if not self._view.nodes():
             yield "nodes cannot be seen: whether it fits is not known (chart value rbac.nodes)"
+        if _claims(submit):
+            yield "it claims devices: whether enough of them are free, only the scheduler knows"
         if self._template.queue_of(submit):
             yield "Kueue decides when it starts"
+
+
+def _claims(submit: JobSubmit) -> bool:
+    asked = [submit.resources_of(role) for role in submit.roles()]
+    return any(each.device_class and each.gpu for each in asked)
 
 
 def _first_pod(job: Object) -> Object:

@@ -12,7 +12,15 @@ from shared.contracts import Member
 
 _SHELL_SIGNALS = range(129, 193)
 _ENDED = {"Succeeded", "Failed"}
-_KEPT_STATUS = ("phase", "reason", "message", "conditions", "podIP", "startTime")
+_KEPT_STATUS = (
+    "phase",
+    "reason",
+    "message",
+    "conditions",
+    "podIP",
+    "startTime",
+    "resourceClaimStatuses",
+)
 _PREEMPTED = {"PreemptionByScheduler", "PreemptionByKueue"}
 _DISRUPTIONS = {
     "EvictionByEvictionAPI": "it was evicted",

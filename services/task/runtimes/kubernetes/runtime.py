@@ -163,7 +163,7 @@ class KubernetesRuntime:
             group, index = names.place_of(submit, member, queued=queued)
             wanted.setdefault(group, {})[index] = member
         for group, indexes in wanted.items():
-            name = f"{names.base_name(submit.job_id)}-{group}"
+            name = names.group_name(submit.job_id, group)
             job = self._view.job(self._template.namespace_of(submit), name)
             if job is None or (
                 not job["metadata"].get("deletionTimestamp") and pods.idle(job, indexes)
@@ -194,7 +194,7 @@ class KubernetesRuntime:
     def _create(
         self, submit: JobSubmit, group: str, completions: int, base: int, owner: str
     ) -> None:
-        claims = manifests.claim_template(self._template, submit, group)
+        claims = manifests.claim_template(self._template, submit, group, owner_uid=owner)
         if claims is not None:
             self._make(self._path(submit, "resource.k8s.io/v1", "resourceclaimtemplates"), claims)
         body = manifests.job(self._template, submit, group, completions, base=base, owner_uid=owner)
@@ -231,19 +231,15 @@ class KubernetesRuntime:
         self._acts.do(Lane.END, f"delete {uid}", act)
 
     def _remove_rest(self, job_id: str) -> None:
-        """Remove what is not Jobs' and pods': the Secret, and claim templates.
+        """Remove the Secret, with which Kubernetes removes everything else that it owns.
 
         Of a job that was begun before this process nobody knows the project any more.
         """
         secret = names.base_name(job_id)
-        paths = [path_of("v1", "secrets", each, secret) for each in self._template.namespaces]
-        if self._view.capabilities.claims:
-            claims = ("resource.k8s.io/v1", "resourceclaimtemplates")
-            paths += [_path_of_item(*claims, job) for job in self._view.jobs(job_id)]
-        for path in paths:
+        for namespace in self._template.namespaces:
             # In a project's namespace that is gone, or that was taken from us, nothing is ours.
             with suppress(NotFound, Forbidden):
-                self._cluster.delete(path)
+                self._cluster.delete(path_of("v1", "secrets", namespace, secret))
         self._cleared.add(job_id)
 
     def _open_gangs(self) -> None:

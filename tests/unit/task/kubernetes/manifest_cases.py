@@ -131,7 +131,7 @@ def objects(name: str) -> list[Object]:
     made = [manifests.secret(template, job, "{}")]
     queued = bool(template.queue_of(job))
     for group, size in names.groups(job, queued=queued).items():
-        claims = manifests.claim_template(template, job, group)
+        claims = manifests.claim_template(template, job, group, owner_uid="uid")
         made += [claims] if claims else []
         made.append(manifests.job(template, job, group, size, base=2, owner_uid="uid"))
     return made

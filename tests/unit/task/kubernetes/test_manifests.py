@@ -212,6 +212,15 @@ def test_a_role_gets_its_own_resources() -> None:
     assert asked["worker"] == {"cpu": "1", "memory": "2048Mi", "ephemeral-storage": "64Gi"}
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_jobs_secret_owns_every_other_object_so_that_all_go_with_it(case: str) -> None:
+    secret, *others = objects(case)
+    owner = {"apiVersion": "v1", "kind": "Secret", "name": secret["metadata"]["name"], "uid": "uid"}
+    assert others
+    for each in others:
+        assert each["metadata"]["ownerReferences"] == [owner], each["kind"]
+
+
 def test_gpus_are_counted_or_claimed_but_never_both() -> None:
     counted = containers(pods_of("gpu")[0])[names.PROGRAM]["resources"]
     assert counted["limits"]["nvidia.com/gpu"] == "2"

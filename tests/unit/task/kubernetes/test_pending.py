@@ -99,6 +99,24 @@ def test_a_volume_that_cannot_be_mounted_is_told() -> None:
     assert (found.cause, found.reason) == (PendingCause.VOLUME, "no such secret")
 
 
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [(QUOTA, PendingCause.QUOTA), ("denied by policy", PendingCause.ADMISSION)],
+)
+def test_a_claim_of_devices_that_cannot_be_made_is_told(message: str, cause: PendingCause) -> None:
+    """The scheduler does not look at such a pod and says nothing about it."""
+    refused = [warning("uid-worker-0", "FailedResourceClaimCreation", message)]
+    found = told(pods=[pod()], warnings=refused)
+    assert (found.cause, found.members) == (cause, ("worker-0",))
+    assert message in found.reason
+
+
+def test_an_old_refusal_of_a_claim_says_nothing_once_it_is_there() -> None:
+    refused = [warning("uid-worker-0", "FailedResourceClaimCreation", QUOTA)]
+    made = pod(resourceClaimStatuses=[{"name": "gpu", "resourceClaimName": "j-0-gpu-x7k2m"}])
+    assert dominant(Seen([], [made], refused)) is None
+
+
 def test_pods_without_a_node_are_told_together() -> None:
     found = told(pods=[pod("worker-1", **NO_NODE), pod("worker-0", **NO_NODE)])
     assert found.cause is PendingCause.UNSCHEDULABLE

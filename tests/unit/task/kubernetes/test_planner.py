@@ -9,11 +9,12 @@ import pytest
 
 from services.task.runtimes.kubernetes.allowed import Allowed
 from services.task.runtimes.kubernetes.planner import KubernetesPlanner
+from services.task.runtimes.kubernetes.room import Free
 from services.task.validation import Quotas
 from shared.cluster import ClusterError, ClusterUnavailable, Invalid, Object
 from shared.cluster.errors import Forbidden, error_of
 from shared.contracts import JobSubmit
-from tests.unit.task.kubernetes.objects import TEMPLATE, cluster, submit
+from tests.unit.task.kubernetes.objects import TEMPLATE, cluster, node, submit
 
 QUOTAS = Quotas(cpu=64, memory=2**40, gpu=8, members=8, bucket="bucket")
 
@@ -106,3 +107,25 @@ def test_a_silent_api_server_holds_up_one_submit_and_is_left_alone_for_a_while()
     server.answers.clear()
     assert desk.refusals(good()) == ()
     assert server.asked == ["Secret", "Secret", "Job", "Pod"]
+
+
+def test_whether_claimed_devices_are_free_is_not_known_but_a_lack_of_cores_is() -> None:
+    nodes = [node(cpu="8")]
+    seen: Any = SimpleNamespace(
+        nodes=lambda: nodes,
+        free=lambda: Free.of(nodes, ()),
+        capabilities=SimpleNamespace(kueue="", claims=True, version="1.34"),
+    )
+    asks: Any = Server()
+    plans = KubernetesPlanner(asks, TEMPLATE, seen, QUOTAS, Allowed())
+    claimed = {"gpu": 2, "device_class": "gpu.nvidia.com"}
+    answers = [
+        plans.plan(good(resources={"cpu": cores, "memory": "1Gi"} | asked), server=False)
+        for cores, asked in ((1, {}), (1, claimed), (9, claimed))
+    ]
+    assert [each.fits_now for each in answers] == [True, None, False]
+    assert ["only the scheduler knows" in " ".join(each.notes) for each in answers] == [
+        False,
+        True,
+        True,
+    ]

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 from shared.contracts import (
@@ -31,6 +32,9 @@ from shared.service import Context
 
 WITHIN_S = 2.0
 """The time that a page waits for answers, which usually take milliseconds."""
+_SERVICES = frozenset({"autospec", "detector", "healer", "predictor", "task"})
+_MOMENT_S = 0.1
+"""The time that further replicas have after every service has answered."""
 _MAX_OPEN, _MAX_ANSWERS = 16, 1_000
 """Questions at one time: each takes one of the 40 threads that answer requests, for seconds."""
 
@@ -144,8 +148,9 @@ class Questions:
         with self._asked() as request_id:
             asked = SettingsAsk(request_id=request_id, at=datetime.now(UTC))
             self._bus.publish([asked], timeout_s=self._within_s)
-            # Nobody knows how many replicas there are.
-            return self._answers(request_id, lambda _: False)
+            # Nobody knows how many replicas there are: once every service has answered, the others
+            # have a moment.
+            return self._answers(request_id, _every_service, _MOMENT_S)
 
     def take(self, answer: Answer, _ctx: Context) -> tuple[()]:
         """Handle an answer's message."""
@@ -169,16 +174,29 @@ class Questions:
             with self._changed:
                 del self._open[request_id]
 
-    def _answers(self, request_id: str, enough: Enough) -> list[Any]:
+    def _answers(self, request_id: str, enough: Enough, moment_s: float = 0.0) -> list[Any]:
+        """Wait until there are enough, and then until none has come for ``moment_s``."""
         deadline = time.monotonic() + self._within_s
         answers = self._open[request_id]
         with self._changed:
             self._changed.wait_for(lambda: enough(answers), max(0.0, deadline - time.monotonic()))
+            known = 0
+            while moment_s and known < len(answers) and time.monotonic() < deadline:
+                known = len(answers)
+                self._changed.wait_for(partial(_are_more, answers, known), moment_s)
             return list(answers)
+
+
+def _are_more(answers: Sequence[Answer], known: int) -> bool:
+    return len(answers) > known
 
 
 def _is_detectors(answer: CurveAnswered) -> bool:
     return answer.source == "detector"
+
+
+def _every_service(found: Sequence[SettingsAnswered]) -> bool:
+    return {each.service for each in found} >= _SERVICES
 
 
 def _every_partition(found: Sequence[SeriesFound | ScoresAnswered]) -> bool:

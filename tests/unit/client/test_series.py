@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from services.client.questions import Questions, TooManyQuestions
 from services.client.series.addresses import labels_in
 from services.client.series.picture import Window, picture_of
-from shared.contracts import Curve, CurveAnswered, CurveAsk, SeriesFound, SeriesRef, SeriesSearch
+from shared.contracts import (
+    Curve,
+    CurveAnswered,
+    CurveAsk,
+    SeriesFound,
+    SeriesRef,
+    SeriesSearch,
+    SettingsAnswered,
+    SettingsAsk,
+)
 from shared.contracts.alerts import Point
 from shared.service import Context
 from tests.unit.client.test_api import NOW, Desk
@@ -69,6 +79,35 @@ def test_who_has_all_answers_waits_no_longer() -> None:
     assert not asking.is_alive(), "it waits for an hour"
     assert (set(told[:2]), len(told[2:])) == ({"detector", "predictor"}, 2)
     assert not knowing.questions._open
+
+
+def test_settings_wait_for_every_service_and_a_moment_for_replicas_but_no_longer() -> None:
+    knowing = Knowing()
+    knowing.questions._within_s = 3600.0
+    services = ["autospec", "detector", "detector", "healer", "predictor", "task"]
+    told: list[str] = []
+
+    def answer(message: SettingsAsk) -> None:
+        for n, service in enumerate(services):
+            fields = {"service": service, "instance": str(n), "settings": {}}
+            known = SettingsAnswered(request_id=message.request_id, **fields)
+            knowing.questions.take(known, Context(NOW, "m", 1, None))
+
+    def publish(messages: Iterable[SettingsAsk], *, timeout_s: float) -> None:
+        for message in messages:
+            answer(message)
+
+    knowing.publish = publish  # type: ignore[method-assign]
+    asking = threading.Thread(
+        target=lambda: told.extend(each.service for each in knowing.questions.settings()),
+        daemon=True,
+    )
+    asking.start()
+    asking.join(60)
+    assert told == services, "it waits for an hour"
+    knowing.questions._within_s = 0.05
+    services.remove("task")
+    assert len(knowing.questions.settings()) == 5, "whoever is silent is not waited for for ever"
 
 
 @pytest.mark.parametrize("sources", [(), ("detector",), ("predictor",)])

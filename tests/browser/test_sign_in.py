@@ -92,7 +92,8 @@ def sign_in(browser: Browser, console: str, name: str) -> None:
         "document.querySelector('[name=password]').value = 'x'; return 1"
     )
     press(browser, "button[type=submit]")
-    until(lambda: "Authorize" in browser.text() or browser.count("button.login"), 60)
+    # The page before has such a button, too: pressed again, it would sign in twice.
+    until(lambda: not browser.count("input[name=login]") and browser.count("button.login"))
     press(browser, "button[type=submit]")
 
 

@@ -138,7 +138,7 @@ def test_a_slice_that_no_node_has_is_refused_by_its_name(
     _start(platform, 1, resources=_ONE | {"gpu_resource": SMALL})
     for asked in ({"gpu": 1, "gpu_resource": LARGE}, {"gpu": 8, "gpu_resource": SMALL}):
         platform.submit(PACKAGE, resources=_ONE | asked)
-    platform.until(lambda: len(platform.refusals) == 2, 30, "the refusals")
+    platform.until(lambda: len(platform.refusals) == 2, "the refusals")
     faults = [(f.field, f.problem) for each in platform.refusals for f in each.faults]
     assert ("resources.gpu", f"1 {LARGE} are requested; no node has any") in faults
     (too_many,) = [problem for _, problem in faults if SMALL in problem]
@@ -301,4 +301,4 @@ def test_a_device_class_that_is_not_there_is_named_and_the_job_starts_once_it_is
     told = _waits(platform, job_id, PendingCause.UNSCHEDULABLE)
     assert f"device class {WHOLE} does not exist" in told.reason
     devices.publish_classes()
-    platform.wait_for(job_id, "job.running", timeout_s=120)
+    platform.wait_for(job_id, "job.running")

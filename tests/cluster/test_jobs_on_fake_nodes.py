@@ -107,7 +107,7 @@ def test_a_lost_node_costs_its_members_and_not_the_job(
     platform.wait_for(job_id, "job.running")
     (worker,) = [p for p in platform.pods(job_id) if "worker-1" in p.metadata.name]
     kwok_nodes.lose(worker.spec.node_name)
-    retrying = platform.wait_for(job_id, "job.retrying", timeout_s=180)
+    retrying = platform.wait_for(job_id, "job.retrying")
     assert retrying.failure_class is FailureClass.INFRASTRUCTURE
     platform.until(lambda: _runs_again(platform, job_id), "the next epoch", job_id)
     platform.end_pod(job_id, 0, "worker-0")
@@ -251,7 +251,7 @@ def test_a_cluster_half_of_which_finds_no_nodes_gives_them_back(
         "giving back",
     )
     platform.kube.core.delete_namespaced_pod("other", "default", grace_period_seconds=0)
-    platform.wait_for(job_id, "job.running", timeout_s=120)
+    platform.wait_for(job_id, "job.running")
 
 
 # Python 3.11's ssl leaves a socket to its destructor that was reset between connecting and the
@@ -275,7 +275,7 @@ def test_a_minute_without_the_api_server_loses_nothing(
         ]
     finally:
         platform.kube.start_api()
-    platform.wait_for(during, "job.running", timeout_s=120)
+    platform.wait_for(during, "job.running")
     for job_id in (before, during):
         platform.end_pod(job_id, 0)
         assert platform.wait_end(job_id).state is JobState.SUCCEEDED
@@ -325,11 +325,11 @@ def test_many_jobs_that_end_together_leave_nothing(
     small = {"cpu": 0.1, "memory": "64Mi"}
     jobs = [platform.submit(PACKAGE, resources=small) for _ in range(60)]
     for job_id in jobs:
-        platform.wait_for(job_id, "job.running", timeout_s=120)
+        platform.wait_for(job_id, "job.running")
     for job_id in jobs:
         platform.end_pod(job_id, 0)
     for job_id in jobs:
-        assert platform.wait_end(job_id, timeout_s=120).state is JobState.SUCCEEDED
+        assert platform.wait_end(job_id).state is JobState.SUCCEEDED
     eventually(
         lambda: (
             not platform.jobs()

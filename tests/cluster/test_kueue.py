@@ -139,7 +139,7 @@ def test_a_queued_cluster_waits_for_kueue_runs_when_admitted_and_survives_preemp
     assert len(platform.pods(job_id)) == 4
 
     kueue.suspend(job, suspended=True)
-    retrying = platform.wait_for(job_id, "job.retrying", timeout_s=120)
+    retrying = platform.wait_for(job_id, "job.retrying")
     assert retrying.failure_class is FailureClass.PREEMPTION
     again = eventually(
         lambda: [j for j in platform.jobs() if j.metadata.uid != job.metadata.uid], "a new Job"

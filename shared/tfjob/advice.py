@@ -49,6 +49,23 @@ POD = {
     "hostAliases": "have the names served by the cluster's DNS",
     "dnsConfig": "pods use the cluster's DNS",
 }
+USUAL_ACCOUNT = "left out: a pod that names none has it as well; here no pod has its token"
+DEFAULTS: dict[str, tuple[object, ...]] = {
+    "hostUsers": (True,),
+    "mountPropagation": ("None",),
+    "os": ({"name": "linux"},),
+    "preemptionPolicy": ("PreemptLowerPriority",),
+    "priority": (0,),
+    "procMount": ("Default",),
+    "recursiveReadOnly": ("Disabled",),
+    "resizePolicy": (
+        [
+            {"resourceName": "cpu", "restartPolicy": "NotRequired"},
+            {"resourceName": "memory", "restartPolicy": "NotRequired"},
+        ],
+    ),
+}
+"""Fields with the values that Kubernetes gives them: written out, they ask for nothing."""
 POD_HARMLESS = dict.fromkeys(
     (
         "restartPolicy",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from shared.tfjob import advice
+
 T = TypeVar("T")
 MAX_ENTRIES = 500
 """The longest list (containers, volumes, mounts, variables) that is read."""
@@ -112,7 +114,7 @@ class Branch:
     ) -> None:
         """Report every unread field with an effect, unless it is harmless."""
         for key, value in self._left.items():
-            if _asks_nothing(value):
+            if _asks_nothing(value) or value in advice.DEFAULTS.get(key, ()):
                 continue
             if harmless and key in harmless:
                 self._findings.note(self.at(key), harmless[key])

@@ -15,6 +15,8 @@ from shared.tfjob.branch import Branch, Findings
 from shared.tfjob.quantities import AMOUNTS, amount, is_zero
 
 _CONTAINER = "tensorflow"
+_USUAL_ACCOUNT = "default"
+_NO_ACCOUNT = {None, "", _USUAL_ACCOUNT}
 _NAME: TypeAdapter[str] = TypeAdapter(EnvironmentName)
 _PROGRAM = re.compile(r"(^|/)(python[0-9.]*|bash|sh)$")
 _TWO_WORDS = re.compile(r"--[\w-]+ \S")
@@ -77,7 +79,7 @@ def replica(branch: Branch, findings: Findings, own_code: bool) -> Replica:
     found.host_network = bool(pod.take("hostNetwork", bool))
     found.priority = pod.take("priorityClassName", str) or ""
     found.scheduling, model = scheduling.scheduling(pod, findings)
-    found.account = _account(pod)
+    found.account = _account(pod, findings)
     containers.security_context(pod, findings)
     found.pull_secrets = storage.names(pod, "imagePullSecrets", findings)
     _containers(pod, found, findings, own_code)
@@ -89,11 +91,14 @@ def replica(branch: Branch, findings: Findings, own_code: bool) -> Replica:
     return found
 
 
-def _account(pod: Branch) -> dict[str, Any]:
+def _account(pod: Branch, findings: Findings) -> dict[str, Any]:
     """The service account; a pod that names one has its token unless it says otherwise."""
     name = pod.take("serviceAccountName", str)
     old, token = pod.take("serviceAccount", str), pod.take("automountServiceAccountToken", bool)
-    return {"name": name or old, "token": token is not False} if name or old else {}
+    asked = name or old
+    if asked == _USUAL_ACCOUNT:
+        findings.note(pod.at("serviceAccountName"), advice.USUAL_ACCOUNT)
+    return {"name": asked, "token": token is not False} if asked not in _NO_ACCOUNT else {}
 
 
 def _containers(pod: Branch, replica: Replica, findings: Findings, own_code: bool) -> None:
@@ -108,6 +113,8 @@ def _containers(pod: Branch, replica: Replica, findings: Findings, own_code: boo
     ours.take("name", str)
     replica.image = ours.take("image", str) or ""
     replica.cwd = ours.take("workingDir", str) or ""
+    if replica.cwd and not replica.cwd.startswith("/"):
+        findings.fault(ours.at("workingDir"), "must be a whole path, from / on")
     _command(ours, replica, findings, own_code)
     for variable in ours.branches("env"):
         _variable(variable, replica, findings)

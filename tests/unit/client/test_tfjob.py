@@ -654,7 +654,42 @@ def test_words_that_only_a_shell_reads_are_noted(words: list[str], said: str) ->
     assert any(said in note for note in found) if said else found == []
 
 
+@pytest.mark.parametrize(
+    ("where", "written"),
+    [
+        ("pod", {"serviceAccountName": "default", "serviceAccount": "default"}),
+        ("pod", {"preemptionPolicy": "PreemptLowerPriority", "priority": 0, "hostUsers": True}),
+        ("pod", {"os": {"name": "linux"}, "hostPID": False, "hostIPC": False, "nodeName": ""}),
+        (
+            "container",
+            {
+                "resizePolicy": [
+                    {"resourceName": n, "restartPolicy": "NotRequired"} for n in ("cpu", "memory")
+                ]
+            },
+        ),
+        ("mount", {"mountPropagation": "None", "recursiveReadOnly": "Disabled", "readOnly": False}),
+        ("security", {"procMount": "Default", "privileged": False}),
+    ],
+)
+def test_a_default_that_is_written_out_asks_for_nothing(where: str, written: dict) -> None:
+    mount = {"name": "v", "mountPath": "/v"}
+
+    def change(document, more) -> None:
+        pod = document["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
+        pod["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+        container(document)["volumeMounts"] = [mount | (more if where == "mount" else {})]
+        if where == "security":
+            container(document)["securityContext"] = more
+        elif where != "mount":
+            {"pod": pod, "container": container(document)}[where].update(more)
+
+    plain = import_tfjob(tfjob(lambda d: change(d, {})))
+    assert import_tfjob(tfjob(lambda d: change(d, written))).body == plain.body
+
+
 NEEDED = {
+    "a relative working directory": lambda d: container(d).update(workingDir="src"),
     "no command": lambda d: container(d).pop("command"),
     "a command that is no list": lambda d: container(d).update(command="python3 x.py"),
     "an empty word": lambda d: container(d).update(command=[""], args=[]),

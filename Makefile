@@ -78,7 +78,7 @@ pictures: setup ## Photograph the pages in their browser tests, for the document
 audit: setup ## Check all locked packages for known vulnerabilities
 	@scripts/audit.sh
 
-fuzz: setup ## Send generated input to every endpoint (FUZZ_SECONDS=600, ARGS="--seed 1")
+fuzz: setup ## Send generated input to every endpoint (FUZZ_SECONDS=600, or ARGS="--inputs 1000000 --jobs 2")
 	@$(VENV_PYTHON) -m tests.hostile.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 generate: setup ## Write schemas, AsyncAPI, reference pages and the data-flow picture again

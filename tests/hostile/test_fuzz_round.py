@@ -92,6 +92,25 @@ def test_the_command_says_what_it_did_in_its_last_line(tmp_path: Path) -> None:
     assert told["kept"] == ""
 
 
+def test_a_number_of_inputs_is_shared_among_the_doors_and_counted_by_kind(tmp_path: Path) -> None:
+    options = ["--inputs", "230", "--jobs", "2", "--seed", "3", "--kept", str(tmp_path)]
+    doors = ["matchers", "alerts", "job-files"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.hostile.fuzz", *options, *(f"--door={d}" for d in doors)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert {name: each["tried"] for name, each in told["doors"].items()} == {
+        "matchers": 100,
+        "alerts": 100,
+        "job-files": 30,
+    }
+    assert told["kinds"] == {"texts": 100, "requests": 100, "packages": 30}
+    assert (told["tried"], told["unanswered"], told["stopped"]) == (230, 0, 0)
+
+
 @pytest.mark.parametrize(
     "roles", [{"worker": 10**14}, {"worker": -1}, {"ps": 10_001}], ids=["huge", "less", "more"]
 )

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from structlog.testing import capture_logs
 
 from tests.hostile.fuzz import door as doors
-from tests.hostile.fuzz.every import DOORS
+from tests.hostile.fuzz.door import Counts
+from tests.hostile.fuzz.every import DOORS, kind_of
+from tests.hostile.fuzz.running import bounds, tried
 
 _KEPT = Path("build/fuzz")
 
 
 def fuzz(
     seconds: Annotated[float, typer.Option(help="For all doors together.", min=0)] = 600,
+    inputs: Annotated[
+        int, typer.Option(help="So many for all doors together, however long it takes.", min=0)
+    ] = 0,
+    jobs: Annotated[int, typer.Option(help="Doors that are tried at one time.", min=1)] = 1,
     seed: Annotated[int | None, typer.Option(help="The seed of all inputs.")] = None,
     door: Annotated[
         list[str] | None, typer.Option(help=f"A door to fuzz: {', '.join(DOORS)}.")
@@ -36,20 +43,33 @@ def fuzz(
     if unknown:
         raise typer.BadParameter(f"there is no door {', '.join(unknown)}")
     seed = secrets.randbelow(2**32) if seed is None else seed
-    told: dict[str, object] = {}
-    tried, broken = 0, ""
-    for name in chosen:
-        with capture_logs():
-            counts = doors.attack(DOORS[name], seconds / len(chosen), seed, kept)
-        told[name] = counts.shown()
-        tried += counts.tried
-        print(f"{name}: {counts.tried} tried, {dict(counts.ended)}", file=sys.stderr)
+    told: dict[str, Counts] = {}
+    for name, counts in tried(bounds(chosen, seconds * jobs, inputs), jobs, seed, kept):
+        told[name] = counts
+        print(f"{name}: {counts.tried} tried, {dict(counts.ended)}", file=sys.stderr, flush=True)
         if counts.kept:
-            broken = counts.kept
-            print(json.loads(Path(broken).read_text())["why"], file=sys.stderr)
-            break
-    print(json.dumps({"seed": seed, "tried": tried, "kept": broken, "doors": told}))
-    raise typer.Exit(bool(broken))
+            print(json.loads(Path(counts.kept).read_text())["why"], file=sys.stderr)
+    shown = _summary(told)
+    print(json.dumps({"seed": seed} | shown))
+    raise typer.Exit(bool(shown["kept"]))
+
+
+def _summary(told: Mapping[str, Counts]) -> dict[str, Any]:
+    """The counts of all doors together, and of each."""
+    kinds: Counter[str] = Counter()
+    for name, counts in told.items():
+        kinds[kind_of(name)] += counts.tried
+    whole = kinds.total()
+    return {
+        "tried": whole,
+        "kinds": dict(kinds),
+        "unanswered": whole - sum(each.ended.total() for each in told.values()),
+        "stopped": sum(bool(each.kept) for each in told.values()),
+        "followed_by_a_good_one": sum(each.checked for each in told.values()),
+        "peak_growth_mib": max((each.peak_growth_mib for each in told.values()), default=0.0),
+        "kept": next((each.kept for each in told.values() if each.kept), ""),
+        "doors": {name: counts.shown() for name, counts in told.items()},
+    }
 
 
 if __name__ == "__main__":

@@ -57,6 +57,8 @@ class Door:
     enter: Callable[[Parts], str]
     fixed: frozenset[int] = frozenset()
     close: Callable[[], None] = lambda: None
+    checked: Callable[[], int] = lambda: 0
+    """How many good inputs were tried after others, and handled."""
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Counts:
     tried: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     exceptions: int = 0
+    checked: int = 0
     peak_growth_mib: float = 0.0
     kept: str = ""
 
@@ -100,20 +103,22 @@ def attack(
     """Try inputs for so long, or so many of them; the first violation ends it and is kept.
 
     The door is made anew for each round of seeds, so that none meets one long history alone. The
-    time begins with the first input, as compilers and libraries take theirs before it.
+    time begins after the first input, because compilers and libraries take theirs with it.
     """
     counts, chance = Counts(), random.Random(seed)
     began, ends = _peak_mib(), 0.0
     while True:
         with closing(make()) as door:
             for parts in _round(door, chance):
-                ends = ends or time.monotonic() + seconds
                 if _enter(door, parts, counts, folder):
                     counts.peak_growth_mib = round(_peak_mib() - began, 1)
                     if counts.peak_growth_mib > MAX_GROWTH_MIB:
                         _keep(door, parts, counts, folder, f"{counts.peak_growth_mib} MiB more")
+                ends = ends or time.monotonic() + seconds
                 if counts.kept or time.monotonic() > ends or counts.tried == most:
+                    counts.checked += door.checked()
                     return counts
+            counts.checked += door.checked()
 
 
 def _round(door: Door, chance: random.Random) -> Iterator[Parts]:

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from services.healer.incidents.alert_bodies import readable
+from services.healer.incidents.alert_bodies import readable, readable_webhook
 from services.healer.incidents.alertmanager_alerts import understood
 from services.healer.notify.matchers import Matchers
 from services.healer.notify.silences import Recurrence
@@ -27,6 +27,7 @@ from tests.hostile.fuzz.door import Door, ViolationError, drawn
 from tests.hostile.fuzz.mutation import Parts
 from tests.hostile.test_alerts_from_outside import alerts, said_of
 from tests.hostile.test_any_job_file import BAD, GOOD, PATHS, PS_JOB, VALUES, YAMLISH, changed
+from tests.hostile.test_foreign_webhooks import BODIES
 from tests.hostile.test_matchers import SLOW
 from tests.hostile.test_packages import _KINDS, _PATHS, _TARGETS, _links_lead_out
 from tests.unit.client.test_tfjob import submit
@@ -161,15 +162,41 @@ def _alert(parts: Parts) -> str:
         raise ViolationError("an alert is neither taken nor named")
     for alert in found:
         outside = understood(alert, _NOW, timedelta(minutes=5))
-        said = said_of(outside)
-        if AlertChanged.model_validate_json(said.model_dump_json()) != said:
-            raise ViolationError("not the same after a journey")
-        if len(said.routing_key().encode()) > MAX_KEY_BYTES:
-            raise ViolationError("its routing key is too long")
+        _carried(said_of(outside))
     return "answered" if not faults else "answered in part"
 
 
+def _webhooks(seed: int, count: int) -> list[Parts]:
+    """Webhooks of other monitors as they are documented, and Alertmanager's own."""
+    own = drawn(st.lists(alerts, max_size=3), seed, count // 2)
+    foreign = [body for begins, ends, *_ in BODIES for body in (begins, ends)]
+    alertmanager = [{"version": "4", "status": "firing", "alerts": each} for each in own]
+    return [(json.dumps(each).encode(),) for each in (*foreign, *alertmanager)]
+
+
+def _webhook(parts: Parts) -> str:
+    try:
+        body = json.loads(parts[0])
+    except (ValueError, RecursionError):
+        return "refused"  # no JSON: the HTTP door answers it
+    found, faults = readable_webhook(body, _NOW)
+    empty = isinstance(body, dict) and body.get("alerts", "none") in ([], None)
+    if not (found or faults or empty):
+        raise ViolationError("a webhook is neither taken nor named")
+    for alert in found:
+        _carried(said_of(understood(alert, _NOW, None)))
+    return "refused" if not found else "answered in part" if faults else "answered"
+
+
+def _carried(said: AlertChanged) -> None:
+    if AlertChanged.model_validate_json(said.model_dump_json()) != said:
+        raise ViolationError("not the same after a journey")
+    if len(said.routing_key().encode()) > MAX_KEY_BYTES:
+        raise ViolationError("its routing key is too long")
+
+
 DOORS = {
+    "webhooks": lambda: Door("webhooks", _webhooks, _webhook),
     "archives": lambda: Door("archives", _archives, _archive, frozenset({0})),
     "job-files": lambda: Door("job-files", _job_files, _job_file),
     "matchers": lambda: Door(

@@ -94,7 +94,7 @@ class Inlets:
         self.service = service
         self.said: list[Outgoing] = []
         self.good: dict[str, Parts] = {}
-        self._entered = 0
+        self._entered = self.checked = 0
         principal = service.bus.principal
         self._waiting = {topology.retry_exchange(principal, s) for s in topology.RETRY_DELAYS_S}
         service.bus.publish_prepared = self._publish  # type: ignore[method-assign]
@@ -147,6 +147,7 @@ class Inlets:
         good = self.good.get(parts[0].decode())
         if good is not None and self._entered % _EVERY == 0:
             after = self._handled(good)
+            self.checked += 1
             if after == "dead-lettered":
                 reasons = [out.headers.get("x-reason") for out in self.said]
                 raise ViolationError(f"the good message after it was {after}: {reasons}")
@@ -243,7 +244,14 @@ def _maker(principal: Principal) -> Callable[[], Door]:
 
         # Where it came from is the broker's word: a stranger cannot change it.
         fixed = frozenset({0, 1, 2})
-        return Door(f"messages-{principal}", inlets.seeds, inlets.enter, fixed, close)
+        return Door(
+            f"messages-{principal}",
+            inlets.seeds,
+            inlets.enter,
+            fixed,
+            close,
+            lambda: inlets.checked,
+        )
 
     return make
 

@@ -42,7 +42,7 @@ def remote_writes(seed: int, count: int) -> list[Parts]:
     return found
 
 
-class _Judge:
+class Judge:
     """The engine behind a stream, and a bus that says whether its events could be sent."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Judge:
 class _RemoteWrite:
     def __init__(self) -> None:
         self._receiver = Receiver("", lambda _host: 0)
-        self._judge = _Judge()
+        self._judge = Judge()
 
     def enter(self, parts: Parts) -> str:
         kind, raw = parts
@@ -83,7 +83,7 @@ class _RemoteWrite:
 
 
 class _Streams:
-    def __init__(self, judge: _Judge) -> None:
+    def __init__(self, judge: Judge) -> None:
         self.hosts: set[str] = set()
         self._judge = judge
 
@@ -100,10 +100,11 @@ class _Batches:
         self._bus = Bus(_URL, "detector")
         self._said: list[Outgoing] = []
         self._bus.publish_prepared = self._publish  # type: ignore[method-assign]
-        self._streams = _Streams(_Judge())
+        self._streams = _Streams(Judge())
         ingest = Ingest(self._streams, 4, lambda: NOW_MS)
         self._inlet = SampleInlet(self._bus, ingest, lambda: datetime.now(UTC))
         self._good = encode(from_rows([_GOOD]))
+        self.checked = 0
 
     def _publish(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
         del timeout_s
@@ -117,6 +118,7 @@ class _Batches:
         self._inlet.handle([tried, _delivery(self._good, ARROW)])
         if _GOOD[0] not in self._streams.hosts:
             raise ViolationError("the good batch beside it was not taken")
+        self.checked += 1
         for out in self._said:
             fault = fault_of(out)
             if fault:
@@ -154,7 +156,10 @@ def _remote_write_door() -> Door:
 
 
 def _batch_door() -> Door:
-    return Door("sample-batches", _batches, _Batches().enter, frozenset({0}))
+    inlet = _Batches()
+    return Door(
+        "sample-batches", _batches, inlet.enter, frozenset({0}), checked=lambda: inlet.checked
+    )
 
 
 DOORS = {"remote-write": _remote_write_door, "sample-batches": _batch_door}

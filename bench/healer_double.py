@@ -124,7 +124,17 @@ def _narrative(now: datetime) -> dict[str, Any]:
     ]
     opening = "The file system /var on h7 is out of danger: 81.5 % → 58 %. Nothing is to be done."
     held = {"standing": "notified", "held_by": "", "until": None}
-    return {"opening": opening, "facts": facts} | held
+    evidence = [
+        {
+            "title": title,
+            "rows": [
+                {"columns": {"size": f"{90 - n} MiB", "path": f"/var/log/{n}"}} for n in range(50)
+            ],
+            "truncated": True,
+        }
+        for title in ("Largest files below /var", "Deleted files still open", "Kernel messages")
+    ]
+    return {"opening": opening, "facts": facts, "evidence": evidence} | held
 
 
 def _channels(now: datetime) -> list[dict[str, Any]]:

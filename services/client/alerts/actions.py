@@ -44,6 +44,8 @@ class ActionView(BaseModel):
     expires: AwareDatetime | None
     by: str
     reason: str
+    undo: bool = False
+    """Whether it is undone if it does not help."""
     at: AwareDatetime
 
     @property
@@ -91,6 +93,7 @@ def remember(event: ActionChanged, ctx: Context) -> None:
                 "expires",
                 "by",
                 "reason",
+                "undo",
                 "at",
             }
         ),

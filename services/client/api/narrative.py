@@ -15,11 +15,22 @@ import structlog
 from services.client.alerts.timeline import Entry
 from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailable
 
+_LONGEST_CELL = 300
 _TIMEOUT_S = 3.0
 """The page has a timeline of its own and need not wait long."""
 _LIST_TIMEOUT_S = 1.0
 """A list says enough without it."""
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One look at the machine."""
+
+    title: str
+    names: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class Story:
     held_by: str
     until: datetime | None
     entries: tuple[Entry, ...]
+    evidence: tuple[Table, ...] = ()
+    """What was found on the machine, the alarm's cause first."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +100,15 @@ def _story(narrative: dict[str, Any]) -> Story:
         held_by=narrative["held_by"],
         until=until and datetime.fromisoformat(until),
         entries=tuple(_entry(number, fact) for number, fact in enumerate(narrative["facts"])),
+        evidence=tuple(map(_table, narrative.get("evidence", ()))),
     )
+
+
+def _table(found: dict[str, Any]) -> Table:
+    rows = [row["columns"] for row in found["rows"]]
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    cells = tuple(tuple(str(row.get(n, ""))[:_LONGEST_CELL] for n in names) for row in rows)
+    return Table(str(found["title"]), names, cells, bool(found["truncated"]))
 
 
 def _entry(number: int, fact: dict[str, Any]) -> Entry:

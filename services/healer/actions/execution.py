@@ -151,6 +151,7 @@ class Execution:
             expires=changed.expires,
             by=changed.by,
             reason=reason,
+            undo=self.policy.undo and undoable(changed.remediation),
             at=ctx.now,
         )
 

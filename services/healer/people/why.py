@@ -27,9 +27,11 @@ from services.healer.notify.channels.base import Channel
 from services.healer.notify.opening import opening
 from services.healer.notify.render.story import sentence
 from services.healer.people.acknowledgement import NotFound
+from shared.changes import with_changes
 from shared.contracts.alerts import SeriesRef
 from shared.contracts.healing import ActionState
 from shared.contracts.message import deterministic_id
+from shared.contracts.remediation import EvidenceTable
 from shared.items import ITEMS
 from shared.machine import machine_for
 from shared.service import Context
@@ -72,6 +74,8 @@ class Story(BaseModel):
     held_by: str = ""
     until: datetime | None = None
     facts: tuple[FactView, ...]
+    evidence: tuple[EvidenceTable, ...] = ()
+    """What was found on the machine, of one alert that is asked for; secrets are masked."""
 
 
 class Stand(BaseModel):
@@ -104,7 +108,15 @@ def story(alert_id: str, channels: Sequence[Channel], ctx: Context) -> Story:
     incident = ctx.records.get(INCIDENTS, alert_id)
     if incident is None:
         raise NotFound("there is no alert with this id, or it ended too long ago")
-    return _story(incident, channels, ctx)
+    return with_changes(_story(incident, channels, ctx), evidence=_evidence(incident))
+
+
+def _evidence(incident: Incident) -> tuple[EvidenceTable, ...]:
+    found = incident.evidence
+    if found is None:
+        return ()
+    first = EvidenceTable(title=found.title, rows=found.rows, truncated=found.truncated)
+    return tuple(table for table in (first, *found.more) if table.rows)
 
 
 def why(

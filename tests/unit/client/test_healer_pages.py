@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from services.client.healer_api import HealerApi, HealerRefused
+from shared.roles import Role
 from tests.unit.client.alerts.events import ALERT, NOW, action, an_id, changed, predicted
 from tests.unit.client.alerts.test_alert_pages import hear
 from tests.unit.client.test_api import JOB, Desk
+from tests.unit.client.test_roles import _bearer
 
 PAGES = ("/silences", "/machines", "/machines/h7", "/rules", "/audit", "/channels")
 AWAY = {"healer_api_url": "http://127.0.0.1:1", "healer_token": "secret"}
@@ -300,4 +302,24 @@ def test_rules_silences_and_the_audit_log_are_searched(monkeypatch: pytest.Monke
     assert 'href="/audit?before=102&amp;search=bob"' in page
     assert older.count("<bdi>Bob</bdi>") == 50, "none is shown twice, none is left out"
     assert "No entry from no. 1 on matches" in desk.call("GET", "/audit?search=nobody").text
+    desk.store.close()
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+@pytest.mark.parametrize("undo", [True, False])
+def test_evidence_is_shown_to_who_decides_and_whether_an_action_is_undone_to_all(
+    role: Role, undo: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"columns": {"size": "9 GiB", "path": "/var/<b>a"}}, {"columns": {"path": "/var/b"}}]
+    table = {"title": "Largest files", "rows": rows, "truncated": True}
+    told = httpx.Response(200, json=NARRATIVE | {"evidence": [table]})
+    monkeypatch.setattr(HealerApi, "ask", lambda *_way, **_options: told)
+    desk = Desk(api_token="root", **AWAY)
+    hear(desk, changed(1, "firing"), action(1, "proposed", expires=None, undo=undo))
+    page = desk.call("GET", f"/alerts/{ALERT}", headers=_bearer(desk, "Ann", role)).text
+    assert ("it is undone." in page) == undo
+    assert ("the change stays, and people are notified." in page) != undo
+    shown = role is Role.OPERATOR
+    assert ("Largest files: 2 rows, cut short" in page) == shown
+    assert ("/var/&lt;b&gt;a" in page) == shown
     desk.store.close()

@@ -21,6 +21,7 @@ from services.healer.model.notification import NOTICES
 from services.healer.model.policy import Policy
 from services.healer.notify.channels import Channel
 from services.healer.notify.settings import Alerting
+from services.healer.people.why import story
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     AlarmPredicted,
@@ -247,6 +248,9 @@ def test_an_anomaly_is_mailed_with_the_machines_evidence() -> None:
     )
     (mail,) = desk.mails()
     assert (mail.kind, mail.evidence, mail.thread_id) == ("firing", (row,), "")
+    with desk.store.transaction() as records:
+        told = story(alert.alert_id, (), Context(desk.now, "", 1, records))
+    assert [(table.title, table.rows) for table in told.evidence] == [("Processes by CPU", (row,))]
 
     assert states(desk.take(cleared(anomaly()))) == ["resolved"]
     first, second = desk.mails()

@@ -58,7 +58,7 @@ LANGUAGES = {"sh", "json", "toml", "yaml", "python", "ini", "text", "mermaid", "
 OTHER_PROGRAMS = {
     *("amqp-publish", "cat", "cd", "curl", "docker", "echo", "eval", "git", "grep", "head", "helm"),
     *("kubectl", "ls", "mkdir", "openssl", "rabbitmq-plugins", "rabbitmqctl", "rm", "sh", "tar"),
-    *(".", "hostname", "until", "sleep", "pg_dump", "pg_restore", "rclone"),
+    *(".", "envsubst", "hostname", "until", "sleep", "pg_dump", "pg_restore", "rclone"),
 }
 """Programs of others that the documentation uses; a misspelt one is none of them."""
 OURS = {"barograph": get_command(cli.complete()), "tshell": get_command(tshell)}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from shared.embedded.patience import Patience
 
-LIMIT_S = 600.0
+LIMIT_S = 300.0
 
 _T = TypeVar("_T")
 

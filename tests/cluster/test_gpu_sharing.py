@@ -245,7 +245,7 @@ def test_a_lost_members_devices_are_claimed_anew_by_the_one_that_replaces_it(
     platform.kube.core.delete_namespaced_pod(worker.metadata.name, platform.namespace)
     platform.wait_for(job_id, "job.retrying")
     platform.until(
-        lambda: platform.told(job_id)[-1].TYPE == "job.running", 90, "the next epoch", job_id
+        lambda: platform.told(job_id)[-1].TYPE == "job.running", "the next epoch", job_id
     )
     assert devices.allocated(platform.namespace) == held
     platform.end_pod(job_id, 0, "worker-0")

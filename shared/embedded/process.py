@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ LOOPBACK = "127.0.0.1"
 # upper bound leaves room for servers that listen on a second port 10,000 above.
 PORTS = range(10_300, 22_000)
 """Of these ports one is chosen where no other is asked for."""
+_GIVEN: deque[int] = deque(maxlen=1_000)
+"""The ports chosen last."""
 _POLL_S = 0.05
 _UMASK = 0o077
 """The umask of the servers, so that only their owner can read their files."""
@@ -33,14 +36,16 @@ def free_ports(count: int, *, twin_offset: int = 0) -> list[int]:
     """Choose ``count`` different free loopback ports.
 
     With ``twin_offset`` the port that many above each is free, too. Ports are not held: start
-    the server soon.
+    the server soon. Those of which the server may not have started yet are chosen last.
     """
     found: list[int] = []
-    for candidate in random.sample(PORTS, len(PORTS)):
+    given = set(_GIVEN)
+    for candidate in sorted(random.sample(PORTS, len(PORTS)), key=given.__contains__):
         wanted = {candidate, candidate + twin_offset}
         if all(is_free(port) for port in wanted):
             found.append(candidate)
         if len(found) == count:
+            _GIVEN.extend(found)
             return found
     raise EmbeddedError(f"fewer than {count} free ports from {PORTS.start} to {PORTS.stop - 1}")
 

@@ -92,7 +92,7 @@ def test_a_private_file_is_whole_whenever_its_writing_ends(tmp_path: Path) -> No
 def test_a_second_supervisor_leaves_everything_to_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack, "on_signals", lambda _act: None)
+    monkeypatch.setattr(stack, "on_signals", lambda *_: None)
     write_private(tmp_path / "stack.json", "{}")
     with alone_with(tmp_path):
         before = sorted(tmp_path.iterdir())

@@ -14,7 +14,7 @@ class TooManyError(Exception):
 
 
 class Turns:
-    """Lets some threads ask at a time, and as many wait for a moment.
+    """Lets some threads ask at a time, and twice as many wait for a moment.
 
     Args:
         at_once: the threads that may ask.
@@ -22,7 +22,7 @@ class Turns:
 
     def __init__(self, at_once: int) -> None:
         self._asking = threading.BoundedSemaphore(at_once)
-        self._here = threading.BoundedSemaphore(2 * at_once)
+        self._here = threading.BoundedSemaphore(3 * at_once)
 
     @contextmanager
     def one(self) -> Iterator[None]:

@@ -230,14 +230,14 @@ def test_who_finds_others_waiting_for_a_turn_hears_at_once_that_there_is_none(
         with served.one():
             return True
 
-    with ThreadPoolExecutor(1) as others:
+    with ThreadPoolExecutor(2) as others:
         with served.one():
-            waiting = others.submit(wait)
-            eventually(lambda: served._here._value == 0, "the other waits")
+            waiting = [others.submit(wait) for _ in range(2)]
+            eventually(lambda: served._here._value == 0, "the others wait")
             with pytest.raises(turns.TooManyError), served.one():
                 pass
-            assert not waiting.done()
-        assert waiting.result()
+            assert not any(each.done() for each in waiting)
+        assert all(each.result() for each in waiting)
 
 
 def test_the_page_of_the_audit_log_asks_for_its_own_part_alone(

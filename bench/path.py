@@ -4,7 +4,8 @@ For each number of series: a private broker and the detector service as real pro
 in a third; all series are sent once (first sight: every label is understood, every state made),
 then as fast as answers come, then at a share of that rate to see how old a sample is when its
 alert arrives. A rate counts only what the detector has judged: the clock stops when it has caught
-up. The last line is JSON.
+up. With judges of their own, the streams are filled once more while those are stopped: how fast do
+they work alone, one or two of them? The last line is JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +41,8 @@ _ENGINE = {"alarm_confirm_s": 0, "alarm_clear_s": 0}
 _DONE = re.compile(r'^barograph_samples_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
 _OWNED = re.compile(r"^barograph_partitions_owned (\S+)$", re.MULTILINE)
 _CAUGHT_UP_S = 600
+_STOPPED_S = 10.0
+"""A judge that is stopped longer loses its connection to the broker."""
 
 
 class Sender:
@@ -163,6 +167,18 @@ class Stack:
                 raise RuntimeError(f"{self.judged():.0f} of {target:.0f} judged")
             time.sleep(0.1)
 
+    @contextlib.contextmanager
+    def stopped_judges(self) -> Iterator[None]:
+        """Judges do nothing meanwhile, and notice nothing of it."""
+        judges = [part.process.pid for part in self._parts if part.name == "judge"]
+        for pid in judges:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in judges:
+                os.kill(pid, signal.SIGCONT)
+
     def use(self) -> dict[str, tuple[float, int]]:
         """(CPU seconds, resident bytes) of each part; several judges count together."""
         found = {"broker": _use(self.broker.pid or 0)}
@@ -219,10 +235,29 @@ def measure(series: int, options: argparse.Namespace) -> dict[str, Any]:
             fast = _phase(stack, sender, tap, seconds=options.seconds, rounds=0, rate=0)
             rate = options.share * fast["samples_per_s"]
             steady = _phase(stack, sender, tap, seconds=options.seconds, rounds=0, rate=rate)
+            backlog = _backlog(stack, sender, options.seconds) if options.judges else None
         finally:
             tap.close()
             sender.close()
-    return {"series": series, "first_sight": first, "fastest": fast, "steady": steady}
+    phases = {"first_sight": first, "fastest": fast, "steady": steady, "backlog": backlog}
+    return {"series": series, **phases}
+
+
+def _backlog(stack: Stack, sender: Sender, seconds: float) -> dict[str, Any]:
+    """How fast judges alone work: the streams are filled while they are stopped."""
+    done = stack.judged()
+    with stack.stopped_judges():
+        sent = sender.ask({"seconds": min(seconds, _STOPPED_S), "rounds": 0, "rate": 0})
+    begin, before = time.monotonic(), stack.use()
+    stack.catch_up(done + sent["samples"])
+    took, after = time.monotonic() - begin, stack.use()
+    spent = after["judge"][0] - before["judge"][0]
+    return {
+        "samples": int(sent["samples"]),
+        "samples_per_s": round(sent["samples"] / took),
+        "judges_cpu_us_per_sample": round(1e6 * spent / sent["samples"], 2),
+        "cores_used": round(spent / took, 2),
+    }
 
 
 def _phase(

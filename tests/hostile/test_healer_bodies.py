@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from services.healer.api.guard import Guard
+from services.healer.correlation.recorded import Recorded
 from services.healer.incidents.alert_bodies import MAX_ALERTS, readable
 from services.healer.incidents.alertmanager_alerts import OutsideAlert
 from tests.hostile.fuzz.web import Site, _healer
@@ -45,6 +47,17 @@ def test_as_many_alerts_as_one_request_may_have_are_taken(site: Site) -> None:
     assert len(body) < 10_000_000
     assert posted(site, "/api/v2/alerts", json.dumps([alert] * 100).encode()) == 200
     assert posted(site, "/api/v2/alerts", b"[" + b" " * 10_000_000 + b"]") == 413
+
+
+def test_a_day_of_many_recorded_metrics_is_taken_and_has_one_fault_a_metric(site: Site) -> None:
+    minutes = [[60.0 * n, float(n % 7)] for n in range(1_440)]
+    good = {"metrics": {f"m{n}": minutes for n in range(40)}, "alarms": [40_000.0]}
+    assert posted(site, "/api/v1/associations", json.dumps(good).encode()) == 200
+    bad = {"metrics": {f"m{n}": [["x", "y"]] * 20_000 for n in range(5)}, "alarms": ["z"] * 50_000}
+    with pytest.raises(ValidationError) as refused:
+        Recorded.model_validate(bad)
+    assert refused.value.error_count() <= 12
+    assert posted(site, "/api/v1/associations", json.dumps(bad).encode()) == 422
 
 
 def test_the_faults_of_one_alert_are_as_few_as_its_labels_may_be() -> None:

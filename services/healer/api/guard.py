@@ -19,14 +19,18 @@ _PROTECTIVE = {
 }
 _OPEN = "/links/"
 _ALERTS = ("/api/v2/alerts", "/webhooks/alertmanager")
+_RECORDED = "/api/v1/associations"
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_MAX_BODY_BYTES, _MAX_BYTES_OF_ALERTS = 1_000_000, 10_000_000
-_MAX_VALUES = 10_000
-"""Values of one JSON body that are no alerts; a fault is made of each that is wrong."""
+_MAX_BODY_BYTES, _MAX_BYTES_OF_MANY = 1_000_000, 10_000_000
+_MAX_VALUES, _MAX_RECORDED = 10_000, 5_000_000
+"""Values of one JSON body that are no alerts; a fault is made of each that is wrong. Of recorded
+metrics it is one for each metric.
+"""
 
 
 def _most_bytes(scope: Scope) -> int:
-    return _MAX_BYTES_OF_ALERTS if scope["path"] in _ALERTS else _MAX_BODY_BYTES
+    many = scope["path"] in (*_ALERTS, _RECORDED)
+    return _MAX_BYTES_OF_MANY if many else _MAX_BODY_BYTES
 
 
 async def _bounded(scope: Scope, receive: Receive) -> Receive:
@@ -37,7 +41,8 @@ async def _bounded(scope: Scope, receive: Receive) -> Receive:
     """
     body = await bodies.read(Headers(scope=scope), receive, _most_bytes(scope), bodies.WITHIN_S)
     is_json = scope["path"] not in _ALERTS and not scope["path"].startswith(_OPEN)
-    if body and is_json and (problem := bodies.fault_of_json(body, _MAX_VALUES)):
+    most = _MAX_RECORDED if scope["path"] == _RECORDED else _MAX_VALUES
+    if body and is_json and (problem := bodies.fault_of_json(body, most)):
         raise bodies.Refused(422, problem)
     return bodies.again(body, receive)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
 from services.healer.correlation.association import Floats, Related, associate
 from shared.contracts.healing import HostPattern
@@ -29,6 +29,9 @@ Value = Annotated[float, Field(ge=-1e150, le=1e150)]
 
 # The bound also has pydantic refuse half a surrogate pair, with which no answer can be written.
 MetricName = Annotated[str, Field(max_length=1000)]
+# One fault of each metric is enough to mend it; one of each sample would fill the memory.
+Samples = Annotated[tuple[tuple[Time, Value], ...], FailFast()]
+Times = Annotated[tuple[Time, ...], FailFast()]
 
 
 class Recorded(BaseModel):
@@ -36,10 +39,10 @@ class Recorded(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metrics: dict[MetricName, tuple[tuple[Time, Value], ...]] = Field(
+    metrics: dict[MetricName, Samples] = Field(
         min_length=1, max_length=2000, description="Name to pairs of Unix time (s) and value."
     )
-    alarms: tuple[Time, ...] = Field(
+    alarms: Times = Field(
         default=(), max_length=_MAX_SAMPLES, description="Its time, Unix time (s)."
     )
     item: str = Field(

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +182,7 @@ _MEMBERS = st.sampled_from([(Role.PS, 0), (Role.WORKER, 0), (Role.WORKER, 1)])
 _EXTRA = st.lists(st.tuples(_MEMBERS, st.integers(1, 4)), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), extra=_EXTRA)
 def test_any_order_and_number_of_deliveries_ends_in_the_newest_incarnations(

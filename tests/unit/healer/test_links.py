@@ -16,6 +16,7 @@ KEY, OLD = b"k" * 32, b"o" * 32
 LINK = Link("approve", "a" * 36, "Ann <ann@example.org>", NOW + timedelta(hours=4))
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(PURPOSES),
     st.text(max_size=100),

@@ -59,6 +59,7 @@ def _burn(seconds: float) -> None:
         sum(range(1000))
 
 
+@pytest.mark.slow
 def test_every_reading_is_an_item_within_its_bounds(
     readings: list[tuple[Sampler, Reading]],
 ) -> None:
@@ -227,6 +228,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
         AgentSettings.model_validate_strings(wrong)
 
 
+@pytest.mark.slow
 def test_what_is_recorded_is_what_would_be_sent_in_the_replays_form() -> None:
     items = ("host.alive", "df.bytes.used.percent")
     volume = Volume(path=Path("/tmp"), capacity_bytes=10**12)

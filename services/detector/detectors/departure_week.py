@@ -169,6 +169,12 @@ def unseen(local_ms: int, age_ms: float) -> bool:
 
 
 @allocation_free_kernel
+def midweek(day: int) -> bool:
+    """Whether the day is like the one before it: from Tuesday to Friday."""
+    return bool(1 <= (day - _MONDAY_MS // _DAY_MS) % _WEEK < _WORKING_DAYS)
+
+
+@allocation_free_kernel
 def speaker(errors: Row, best: int, local_ms: int, new_days: bool, step_ms: float) -> int:
     """The predictor whose error counts, where ``best`` is the best of the last day.
 

@@ -11,6 +11,7 @@ from services.detector.detectors import departure_blocks as blocks
 from services.detector.detectors import departure_kernel as of
 from services.detector.detectors import departure_week as weeks
 from services.detector.detectors.departure_episodes import control, rest, speak
+from services.detector.detectors.departure_height import lean, learn_lean
 from services.detector.detectors.departure_shape import UNWANTED, shape, way
 from services.detector.detectors.departure_tables import (
     Limits,
@@ -92,6 +93,10 @@ def learn(
     tally[of.RUN] = tally[of.RUN] + 1 if value == course[of.LAST] else 0
     if tally[of.RUN] == 0:
         tally[of.CHANGES] = min(tally[of.CHANGES] + 1, 1_000_000_000)
+    best = tally[of.BEST]
+    if best >= of.DAILY and not (holiday or new_days or recurs) and weeks.midweek(day):
+        error = room.errors[best]
+        learn_lean(course, pace, value - error, error, pace[of.ERROR + best])
     of.follow(course, pace, tally, value, room.seasons, room.errors, holiday, new_days, recurs)
     if not holiday and tally[of.POINTS] * step_ms > _DAY_MS:
         left = value - room.seasons[1]
@@ -151,12 +156,17 @@ def size_up(
     best = tally[of.BEST] % 3 if holiday else tally[of.BEST]
     speaker = weeks.speaker(errors, best, local_ms, new_days, step_ms)
     scale = of.usual(pace, of.WEEKLY - 1 if new_days else speaker)
+    leans = 1.0
+    if speaker >= of.DAILY and not new_days and weeks.fine(step_ms):
+        leans = lean(course, pace, value - errors[speaker])
+    scale *= leans
     z, far = away(course, pace, tally, errors[speaker], scale, value, least)
     # The last value knows a new level at once, the slow mean of its season only after a day.
     slow = z
     if tally[of.BLOCKS] > of.TAIL_BLOCKS and not new_days:
         calm = speaker - speaker % 3
-        slow, _ = away(course, pace, tally, errors[calm], of.usual(pace, calm), value, least)
+        scale = leans * of.usual(pace, calm)
+        slow, _ = away(course, pace, tally, errors[calm], scale, value, least)
     of.measure(pace, tally, z, slow, far, new_days, room.fresh)
     run = tally[of.RUN] + 1 if value == course[of.LAST] else 0
     three = of.sizes_of(pace, z, run, new_days, room.fresh, room.sizes)

@@ -498,3 +498,35 @@ def test_what_the_time_of_day_learned_of_weekends_is_taken_out(step_minutes: int
             worst = max(worst, abs(memory[slot] - mixed))
         memory[slot] = now if np.isnan(memory[slot]) else memory[slot] + 0.1 * (now - memory[slot])
     assert worst < 1.0, "of ten that weekends differ by"
+
+
+def test_a_spike_of_counts_at_night_and_a_dip_at_noon_are_told() -> None:
+    """Counts vary by 2 where there are 4 of them, and by 4.5 where there are 20.
+
+    By one scale for both, none of these spikes was told and one of the dips.
+    """
+    rng, steps = np.random.default_rng(27), np.arange(15 * _DAY)
+    usual = rng.poisson(12 + 8 * np.sin(2 * np.pi * steps / _DAY), size=(12, len(steps)))
+    for hour, value in ((18, 13.0), (12, 0.0)):
+        values, begin = usual.astype(np.float64), 14 * _DAY + hour * 12
+        values[:, begin : begin + 3] = value
+        assert _told(values)[begin : begin + 12].any(axis=0).sum() >= 8
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (1.0, 3.0), (3.0, 1.0)])
+def test_errors_are_measured_by_those_that_are_usual_where_so_much_is_expected(
+    low: float, high: float
+) -> None:
+    from services.detector.detectors import departure_height as heights
+    from services.detector.detectors import departure_kernel as of
+
+    pace, _, _ = _tops()
+    course, rng = np.zeros(of.COURSE), np.random.default_rng(5)
+    course[of.LEVEL], pace[of.SPREAD] = 50.0, 10.0
+    usual = (low + high) / 2 * math.sqrt(2 / math.pi)
+    for at in range(4000):
+        expected, deviation = (40.0, low) if at % 2 else (60.0, high)
+        heights.learn_lean(course, pace, expected, rng.normal(scale=deviation), usual)
+    found = heights.lean(course, pace, 60.0) / heights.lean(course, pace, 40.0)
+    assert found == pytest.approx(high / low, rel=0.2)
+    assert heights.lean(course, pace, 50.0) == 1.0

@@ -274,7 +274,9 @@ def test_whatever_is_asked_is_answered_below_500(with_token: bool) -> None:
             assert answer.status_code < 500 or answer.status_code == 503, answer.text
             if not with_token and path != "/login":
                 assert answer.status_code in {400, 401, 404, 405}
-            if answer.headers["content-type"] == "application/json" and answer.is_client_error:
+            # A redirect to the path without its last slash has no content.
+            kind = answer.headers.get("content-type")
+            if kind == "application/json" and answer.is_client_error:
                 assert answer.json()["faults"]
 
     ask()

@@ -111,7 +111,7 @@ TOML: dict[str, Callable[[Any], object]] = {
 }
 PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0"}
 ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
-VALUES = {"docs/how-to/install-on-kubernetes.md#6", "docs/how-to/install-on-kubernetes.md#7"}
+VALUES = {"docs/how-to/install-on-kubernetes.md#7", "docs/how-to/install-on-kubernetes.md#8"}
 ADAPTER = {"docs/how-to/scale.md#3"}
 COMPOSE_OVERRIDES = {"docs/how-to/who-may-do-what.md#2"}
 JOB_FILES = {"docs/how-to/run-a-job.md#1"}

@@ -19,6 +19,9 @@ from kubernetes import client, config
 from tests.cluster.authority import write_kubeconfig
 from tests.cluster.plane import ControlPlane
 
+_PROGRAM_S = 600.0
+"""A program that has not ended after this time waits for something that does not come."""
+
 
 @dataclass
 class Kube:
@@ -44,21 +47,36 @@ class Kube:
     def batch(self) -> Any:
         return client.BatchV1Api(self.api)
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+    def kubectl(
+        self, *arguments: str, stdin: str | None = None, timeout_s: float = _PROGRAM_S
+    ) -> str:
         """Run kubectl as the administrator; its output. A failure is an AssertionError."""
-        return self.run("kubectl", *arguments, stdin=stdin)
+        return self.run("kubectl", *arguments, stdin=stdin, timeout_s=timeout_s)
 
-    def run(self, program: str, *arguments: str, stdin: str | None = None) -> str:
-        """Run a program with this cluster as its KUBECONFIG (``helm`` and the like)."""
-        done = subprocess.run(
-            [program, *arguments],
-            env=dict(os.environ) | {"KUBECONFIG": str(self.kubeconfig)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+    def run(
+        self,
+        program: str,
+        *arguments: str,
+        stdin: str | None = None,
+        timeout_s: float = _PROGRAM_S,
+    ) -> str:
+        """Run a program with this cluster as its KUBECONFIG (``helm`` and the like).
+
+        Raises:
+            AssertionError: the program failed, or did not end within ``timeout_s``.
+        """
+        try:
+            done = subprocess.run(
+                [program, *arguments],
+                env=dict(os.environ) | {"KUBECONFIG": str(self.kubeconfig)},
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"{program} {' '.join(arguments)}: {error}") from error
         assert done.returncode == 0, f"{program} {' '.join(arguments)}:\n{done.stderr}"
         return done.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 from kubernetes import client
 
+from shared.embedded.patience import Patience
 from tests.cluster.images import SERVICES
 from tests.cluster.kube import Kube
 from tests.cluster.node.pod_states import state_of_pods
@@ -29,6 +31,9 @@ _CHART = Path(__file__).parents[3] / "charts/barograph"
 _STATEFUL = {"detector", "predictor", "rabbitmq", "postgresql", "seaweedfs"}
 _JOB_ID = "barograph.io/job-id"
 _JOB_FILE = "job.json"
+_HELM_S = 1200
+"""Helm's own limit of five minutes is short where six services start anew on two busy cores."""
+_ANSWERED_S, _ATTEMPT_S = 240, 120
 _ENDS = {"succeeded", "failed", "cancelled"}
 _NOT_YET = client.V1ContainerStatus(name="", image="", image_id="", ready=False, restart_count=0)
 
@@ -51,28 +56,28 @@ class Release:
     def ensure_installed(self) -> None:
         """Install it unless it is."""
         if not self.installed:
-            self.helm("install", "--create-namespace", "--wait", "--timeout", "9m", chart=True)
+            self.helm("install", "--create-namespace", "--wait", chart=True)
             self.installed = True
 
     def upgrade(self, **values: str) -> None:
         settings = [f"--set={key}={value}" for key, value in values.items()]
-        self.helm("upgrade", "--wait", "--timeout", "9m", *settings, chart=True)
+        self.helm("upgrade", "--wait", *settings, chart=True)
 
     def uninstall(self) -> str:
         self.installed = False
-        return self.helm("uninstall", "--wait", "--timeout", "9m")
+        return self.helm("uninstall", "--wait")
 
     def test(self) -> str:
-        return self.helm("test", "--logs", "--timeout", "9m")
+        return self.helm("test", "--logs")
 
     def helm(self, command: str, *options: str, chart: bool = False) -> str:
         """Run helm on this release; its output, or an AssertionError with what the pods say."""
-        arguments = [command, NAME, f"--namespace={self.namespace}"]
+        arguments = [command, NAME, f"--namespace={self.namespace}", f"--timeout={_HELM_S}s"]
         if chart:
             arguments += [str(_CHART), "--values", str(self._values())]
         try:
-            return self.kube.run("helm", *arguments, *options)
-        except (AssertionError, subprocess.TimeoutExpired) as error:
+            return self.kube.run("helm", *arguments, *options, timeout_s=_HELM_S + 60)
+        except AssertionError as error:
             raise AssertionError(f"{error}\n{self.state_of_pods()}") from error
 
     def remove(self) -> None:
@@ -128,30 +133,60 @@ class Release:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.state_of_pods()}") from error
 
-    def exec(self, component: str, command: Sequence[str], stdin: str | None = None) -> str:
+    def exec(
+        self,
+        component: str,
+        command: Sequence[str],
+        stdin: str | None = None,
+        timeout_s: float = 600,
+    ) -> str:
         """Output of a command in a component's pod."""
         kind = "statefulset" if component in _STATEFUL else "deployment"
         target = f"{kind}/{NAME}-{component}"
         return self.kube.kubectl(
-            "exec", "-i", "-n", self.namespace, target, "--", *command, stdin=stdin
+            "exec",
+            "-i",
+            "-n",
+            self.namespace,
+            target,
+            "--",
+            *command,
+            stdin=stdin,
+            timeout_s=timeout_s,
         )
 
     def tshell(self, *arguments: str) -> str:
         """The client's own tshell, as the documentation has it."""
-        return self.exec("client", ["tshell", *arguments])
+        return self._in_client(["tshell", *arguments])
 
-    def submit(self, folder: Path, *options: str, again_s: float = 0) -> str:
-        """Submit a folder with `code/main.py`, as the documentation has it; the job's id.
+    def _in_client(self, command: Sequence[str], stdin: str | None = None) -> str:
+        """Output of a command in the client's pod that may be repeated, and is until it succeeds.
 
-        Args:
-            folder: what is submitted.
-            options: of `tshell submit`.
-            again_s: seconds in which a refused or broken attempt is repeated, as a user would.
+        The pod it runs in may be replaced meanwhile, and of the end of such a command nobody
+        hears; or a busy service gives no answer in time.
         """
+        patience = Patience(_ANSWERED_S)
+        while True:
+            try:
+                return self.exec("client", command, stdin, timeout_s=_ATTEMPT_S)
+            except AssertionError:
+                if patience.is_over():
+                    raise
+            time.sleep(1)
+
+    def submit(self, folder: Path, *options: str) -> str:
+        """Submit a folder with `code/main.py`, as the documentation has it; the job's id."""
         job = f"{folder.name}-{secrets.token_hex(4)}"
-        deadline = time.monotonic() + again_s
-        while not self._submit(folder, job, options, fails=time.monotonic() > deadline):
-            time.sleep(0.5)
+        sent = [folder.name, *([_JOB_FILE] if _JOB_FILE in options else [])]
+        packed = subprocess.run(
+            ["tar", "-C", str(folder.parent), "-cf", "-", *sent],
+            capture_output=True,
+            check=True,
+        ).stdout
+        script = 'cd "$(mktemp -d)" && base64 -d | tar -xf - && exec tshell submit "$0" "$@"'
+        # With an id, the same job again is the same job.
+        command = ["sh", "-c", script, folder.name, "--id", job, *options]
+        self._in_client(command, base64.b64encode(packed).decode())
         return job
 
     def submit_program(
@@ -159,7 +194,6 @@ class Release:
         text: str,
         *options: str,
         memory: str = "256Mi",
-        again_s: float = 0,
         job_file: Mapping[str, Any] | None = None,
     ) -> str:
         """Submit a program of one file; ``job_file``: further fields of the job, as -f has them."""
@@ -171,37 +205,7 @@ class Release:
                 (Path(directory) / _JOB_FILE).write_text(json.dumps(job_file))
                 options = (*options, "-f", _JOB_FILE)
             options = ("-m", memory, "-c", "0.1", *options)
-            return self.submit(code.parent, *options, again_s=again_s)
-
-    def _submit(self, folder: Path, job: str, options: Sequence[str], *, fails: bool) -> bool:
-        """Return whether it was submitted; repeating it is harmless, for it has an id."""
-        sent = [folder.name, *([_JOB_FILE] if _JOB_FILE in options else [])]
-        packed = subprocess.run(
-            ["tar", "-C", str(folder.parent), "-cf", "-", *sent],
-            capture_output=True,
-            check=True,
-        ).stdout
-        script = 'cd "$(mktemp -d)" && tar -xf - && shift && exec tshell submit "$0" "$@"'
-        # The shell's $0 is the folder's name, its $1 only fills the place that `shift` empties.
-        command = ["sh", "-c", script, folder.name, "-", "--id", job, *options]
-        client = f"deployment/{NAME}-client"
-        try:
-            done = subprocess.run(
-                ["kubectl", "exec", "-i", "-n", self.namespace, client, "--", *command],
-                env=dict(os.environ) | {"KUBECONFIG": str(self.kube.kubeconfig)},
-                input=packed,
-                capture_output=True,
-                timeout=120,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            # The pod was replaced while it ran the command, of whose end nobody hears.
-            if fails:
-                raise
-            return False
-        said = f"{done.stdout.decode()}{done.stderr.decode()}"
-        assert not done.returncode or not fails, f"{job} was not submitted:\n{said}"
-        return not done.returncode
+            return self.submit(code.parent, *options)
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Return what is known of a job."""

@@ -36,7 +36,7 @@ def test_an_upgrade_deaths_and_new_replicas_under_load_lose_no_job_and_no_alert_
         """One job after the other, until the upgrade is over."""
         jobs: list[str] = []
         while len(jobs) < _AT_LEAST or not stop.is_set():
-            jobs.append(release.submit_program("print('once')\n", again_s=240))
+            jobs.append(release.submit_program("print('once')\n"))
         return jobs
 
     with ThreadPoolExecutor(1) as thread, ExitStack() as stack:

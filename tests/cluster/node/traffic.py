@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import cramjam
 import numpy as np
 import pika
+from pika.exceptions import AMQPError
 
 from bench.path_sender import block
 from tests.cluster.node.from_outside import address_of, secret_of
@@ -43,18 +44,23 @@ class Traffic:
         self._token = secret_of(release, "tokens", "gateway")
         self._blocks = [block(first, 2000, False) for first in range(0, _FILLER, 2000)]
         self._noise = np.random.default_rng(1).normal(50, 5, 4000)
-        self._stop = threading.Event()
+        self._stop, self._listening = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=each) for each in (self._send, self._listen)]
         self._begun, self._begun_ms = 0.0, 0
         self._crossing = MACHINES
+        self._second = 0
+        """The last one whose samples were accepted; on a busy machine it is behind the clock."""
         self._alerts: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._faults: list[str] = []
         self.samples = 0
 
     def __enter__(self) -> Self:
+        sending, listening = self._threads
+        listening.start()
+        # An alert that came before the queue is there would be missed.
+        self._listening.wait()
         self._begun, self._begun_ms = time.monotonic(), time.time_ns() // 1_000_000
-        for thread in self._threads:
-            thread.start()
+        sending.start()
         return self
 
     def __exit__(
@@ -73,7 +79,7 @@ class Traffic:
         Raises:
             AssertionError: an alert is missing, or there were two for one crossing.
         """
-        self._crossing = min(MACHINES, int(self._elapsed_s // _EVERY_S) + 1)
+        self._crossing = min(MACHINES, self._second // _EVERY_S + 1)
         machines = [f"traffic{number}" for number in range(self._crossing)]
 
         def told() -> bool:
@@ -89,15 +95,10 @@ class Traffic:
         assert doubled == {}
         return len(machines)
 
-    @property
-    def _elapsed_s(self) -> float:
-        return time.monotonic() - self._begun
-
     def _send(self) -> None:
-        second = 0
         while not self._stop.is_set():
-            second += 1
-            self._stop.wait(max(0.0, second - self._elapsed_s))
+            second = self._second + 1
+            self._stop.wait(max(0.0, second - (time.monotonic() - self._begun)))
             # Samples that were not taken in time are sent late with the time of their own second:
             # with that of the sending, a crossing of 25 s would last as long as it takes to send.
             time_ms = self._begun_ms + 1000 * second
@@ -105,6 +106,7 @@ class Traffic:
             for made in self._blocks:
                 self._post(made.body(time_ms, self._noise[shift:]), len(made.value_at))
             self._post(self._crossings(second, time_ms), MACHINES)
+            self._second = second
 
     def _crossings(self, second: int, time_ms: int) -> bytes:
         def value(number: int) -> float:
@@ -142,6 +144,14 @@ class Traffic:
             link.close()
 
     def _listen(self) -> None:
+        try:
+            self._hear()
+        except (AMQPError, OSError) as error:
+            self._faults.append(f"alerts are heard no longer: {error!r}")
+        finally:
+            self._listening.set()
+
+    def _hear(self) -> None:
         found = urlsplit(secret_of(self._release, "quickstart-broker", "outside"))
         place = f"{found.username}:{found.password}@{address_of(self._release, 'rabbitmq')}:5672"
         link = pika.BlockingConnection(pika.URLParameters(urlunsplit(found._replace(netloc=place))))
@@ -150,6 +160,7 @@ class Traffic:
         channel.queue_declare(queue, exclusive=True)
         channel.queue_bind(queue, "alerts", "alert.#")
         channel.basic_consume(queue, self._take, auto_ack=True)
+        self._listening.set()
         while not self._stop.is_set():
             link.process_data_events(0.2)
         link.close()

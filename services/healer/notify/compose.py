@@ -10,7 +10,7 @@ from services.healer.model.action import Action
 from services.healer.model.incident import Incident
 from services.healer.model.notice import ENDINGS, Kind, Line, Notice
 from services.healer.model.notification import Flap, Standing
-from services.healer.notify.opening import opening, outcome
+from services.healer.notify.opening import calmed, opening, outcome
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.story import lines
 from services.healer.remediations.base import pasteable
@@ -61,6 +61,7 @@ def compose(
     unit = item.unit if item else ""
     found = incident.evidence
     exact = exact_command(incident.plan)
+    calm = kind == "resolved" and standing.said == "flapping"
     return Notice(
         message_id=message_id(incident.incident_id, standing.notices + 1),
         thread_id=standing.thread_id,
@@ -78,7 +79,7 @@ def compose(
         sentence=sight.sentence,
         signal=incident.signal,
         anomaly_kind=sight.kind,
-        opening=opening(incident, kind, now, flap, action),
+        opening=calmed(incident, now) if calm else opening(incident, kind, now, flap, action),
         gone=incident.gone_since is not None,
         outcome=outcome(incident, kind),
         story=tuple(lines((*incident.narrative, *standing.history), unit, now)),

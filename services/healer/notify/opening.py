@@ -251,6 +251,16 @@ def _resolved(incident: Incident, now: datetime) -> str:
     return f"{name} {again}{at}, after {length}. No action is needed."
 
 
+def calmed(incident: Incident, now: datetime) -> str:
+    """The end of flapping, of which people were notified in place of each alert."""
+    since = incident.closed_at or now
+    moment = f"{clock(since, now)} UTC ({span(now - since)})"
+    return (
+        f"{subject(incident.series)} has calmed down: it has not fired since {moment}. "
+        "You are notified of each alert again. No action is needed."
+    )
+
+
 def _flapping(incident: Incident, flap: Flap, now: datetime) -> str:
     hold = span(timedelta(seconds=flap.hold_s))
     sight, unit = incident.sight, _unit(incident)

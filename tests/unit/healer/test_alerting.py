@@ -349,6 +349,9 @@ def test_calm_is_told_though_the_last_alert_lasted_and_its_end_was_told() -> Non
     for _ in range(200):
         desk.later(60)
     assert kinds(desk) == ["flapping", "firing", "resolved", "resolved"]
+    back, calm = (notice.opening for notice in desk.mails()[-2:])
+    assert "is back to normal" in back or "no longer fires" in back
+    assert "has calmed down: it has not fired since" in calm
 
 
 def test_a_flapping_alert_that_stays_is_told() -> None:

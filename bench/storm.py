@@ -6,7 +6,8 @@ broker until its change arrives at a subscriber (p50, p99), the notices people g
 every root alarm is in them by name and every alert in their tables. With ``--kill`` the healer
 is killed when half of the alerts are published, and started again; what is lost or sent twice is
 counted, and the longest pause between two changes. With ``--replicas 2`` there are two healers on a
-private PostgreSQL, and it is the leader that is killed. The last line is JSON.
+private PostgreSQL, and it is the leader that is killed. In the end one healer is asked of every
+tenth alert why people were notified of it. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pika
 
@@ -37,6 +39,7 @@ from shared.topology import Principal
 from tests.storms import RULES, alerts, named, tables
 
 _BATCH = 50
+_EVERY = 10
 
 
 class Listener(threading.Thread):
@@ -127,6 +130,7 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
             "lost": len(handed) - len(listener.came),
             "changes_doubled": sum(1 for count in listener.changes.values() if count > 1),
             "mails_doubled": len(mails) - len({str(mail["Message-ID"]) for mail in mails}),
+            "why_ms": _why_ms(healers.url(), listener) if healers.url() else None,
             "published_per_s": round(options.alerts / published_s),
             "healer_cpu_s_per_1000_alerts": round(spent / options.alerts * 1000, 2),
             "load_before": round(load, 1),
@@ -139,6 +143,23 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
             print(healers.log_tail())
         mailbox.stop()
         broker.stop()
+
+
+def _why_ms(url: str, listener: Listener) -> dict[str, float]:
+    """How long the healer takes to say why, of every ``_EVERY``-th alert of the storm."""
+    took = []
+    with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as healer:
+        for alert_id, _ in sorted(listener.changes)[::_EVERY]:
+            began = time.perf_counter()
+            healer.get(f"/alerts/{alert_id}/narrative").raise_for_status()
+            took.append(1000 * (time.perf_counter() - began))
+    p50, p99 = np.quantile(took, [0.5, 0.99])
+    return {
+        "asked": len(took),
+        "p50": round(p50, 1),
+        "p99": round(p99, 1),
+        "max": round(max(took), 1),
+    }
 
 
 def _settings(broker: EmbeddedBroker, mailbox: EmbeddedMailbox) -> dict[str, str]:

@@ -25,6 +25,9 @@ class Healers(Protocol):
     def kill(self) -> None:
         """Kill the one that works, and start another one."""
 
+    def url(self) -> str:
+        """The HTTP API of one that answers; '' where this is not asked for."""
+
     def cpu_s(self) -> float:
         """Processor time of all that run, whatever else the machine does."""
 
@@ -37,7 +40,7 @@ class OneHealer:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         health, http = free_ports(2)
-        self._folder = folder
+        self._folder, self._http = folder, f"http://{LOOPBACK}:{http}"
         self._environment = dict(environment) | {
             "BAROGRAPH_STORE_URL": f"sqlite:///{folder}/healer.db",
             "BAROGRAPH_HEALTH_PORT": str(health),
@@ -60,6 +63,9 @@ class OneHealer:
     def kill(self) -> None:
         self._process.kill()
         self._process = self._started()
+
+    def url(self) -> str:
+        return self._http
 
     def cpu_s(self) -> float:
         return _cpu_s([self._process])
@@ -90,6 +96,9 @@ class TwoHealers:
 
     def kill(self) -> None:
         self._replicas.kill_leader()
+
+    def url(self) -> str:
+        return ""
 
     def cpu_s(self) -> float:
         return _cpu_s(each.process for each in self._replicas.running)

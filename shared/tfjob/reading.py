@@ -59,8 +59,8 @@ def document(data: bytes, *, as_written: bool = False) -> Any:
     try:
         found = [each for each in _nodes(text) if each is not None]
         values = [_Values(as_written).of(node) for node in found]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        # A ValueError is PyYAML's own for a character beyond Unicode, as in "\\U00110000".
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        # PyYAML raises the last two for characters beyond Unicode: "\\U00110000", "\\UFFFFFFFF".
         hint = f"\n{_TEMPLATE}" if "{%" in text else ""
         if text.lstrip().startswith(("{", "/")) and _COMMENT.search(text):
             hint += "\ncomments of // and /* */ are none here: begin them with #, or remove them"

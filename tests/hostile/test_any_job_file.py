@@ -74,6 +74,7 @@ BAD = {
     "base 60": b"spec: 1:" + b"59:" * 100 + b"0",
     "an unrendered template": b"metadata:\n  name: {{ .Values.name }}\n",
     "a character beyond Unicode": b'a: "\\U040D3D68"',
+    "a character beyond a machine's numbers": b'a: "\\UFFFFFFFF"',
     "a list as key": b"? [a]\n: b",
     "a mapping as key": b"{{a: b}: c}",
     "conditions of a template": b"spec:\n{% if ps %}\n  a: b\n{% endif %}\n",

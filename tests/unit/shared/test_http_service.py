@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from shared.service.http import HttpServer
+from shared.service.http import HttpServer, PunctualProtocol
 from shared.service.http_service import HttpService
 from shared.settings import ServiceSettings
 from tests.waiting import eventually
@@ -87,3 +89,24 @@ def test_a_service_that_was_never_started_can_be_stopped(monkeypatch: pytest.Mon
     desk = _Desk(monkeypatch, grace_s=60)
     desk.service.stop()
     assert desk.bus_gone.is_set()
+
+
+def test_an_answers_body_does_not_wait_for_the_callers_delayed_ack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_on: list[int] = []
+    made = PunctualProtocol.connection_made
+
+    def connection_made(self: PunctualProtocol, transport: Any) -> None:
+        accepted = transport.get_extra_info("socket")
+        set_on.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        made(self, transport)
+
+    monkeypatch.setattr(PunctualProtocol, "connection_made", connection_made)
+    server = HttpServer(FastAPI(), "127.0.0.1", 0)
+    server.start()
+    try:
+        httpx.get(server.url)
+    finally:
+        server.stop()
+    assert set_on == [1]

@@ -21,6 +21,7 @@ import pytest
 from services.task.launcher import pod_program
 from services.task.launcher.exchange import Exchange, RemoteProgram, Tail
 from services.task.launcher.ground import Order, RunningProgram
+from tests.strangers import open_way_to
 from tests.waiting import eventually
 
 WAIT_S = 600
@@ -207,8 +208,7 @@ def test_what_a_program_of_this_machine_leaves_running_is_named(
     main = tmp_path / "main.py"
     main.write_text(program)
     main.chmod(0o644)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    open_way_to(tmp_path)
     code = LOCAL.replace("UID", "65534" if os.geteuid() == 0 else "None")
     ran = subprocess.run(
         [sys.executable, "-c", code, str(main)], capture_output=True, text=True, check=True

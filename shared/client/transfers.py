@@ -22,19 +22,19 @@ _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class _PassingError(Exception):
-    """The other side did not answer whole, or asked to be asked later."""
+    """The other side asked to be asked later."""
 
 
 def _patiently(attempt: Callable[[], T]) -> T:
     """What ``attempt`` gives; after a break or an answer of overload it is made again.
 
     Raises:
-        _PassingError: when the last one failed, too.
+        _PassingError, httpx.HTTPError: when the last one failed, too.
     """
     for pause in PAUSES_S:
         try:
             return attempt()
-        except _PassingError:
+        except (_PassingError, *_PASSING):
             time.sleep(pause)
     return attempt()
 
@@ -52,10 +52,7 @@ def put_part(url: str, part: bytes) -> None:
     """Send a part of an upload to the object store, which our token is not for."""
 
     def attempt() -> None:
-        try:
-            answer = httpx.put(url, content=part, timeout=300, trust_env=False, verify=trusted(url))
-        except _PASSING as error:
-            raise _PassingError(str(error)) from error
+        answer = httpx.put(url, content=part, timeout=300, trust_env=False, verify=trusted(url))
         _stored(answer, "a part")
 
     try:
@@ -77,21 +74,18 @@ class _Download:
         if 0 < self._most <= self.size:
             return  # it broke off behind the last byte
         asked = {"Range": f"bytes={self.size}-"} if self.size else {}
-        try:
-            with httpx.stream(
-                "GET",
-                self._url,
-                headers=asked,
-                timeout=60,
-                trust_env=False,
-                verify=trusted(self._url),
-            ) as answer:
-                _stored(answer, self._target.name)
-                if not answer.headers.get("content-range", "").startswith(f"bytes {self.size}-"):
-                    self.size, self.digest = 0, hashlib.sha256()
-                self._write(answer)
-        except _PASSING as error:
-            raise _PassingError(str(error)) from error
+        with httpx.stream(
+            "GET",
+            self._url,
+            headers=asked,
+            timeout=60,
+            trust_env=False,
+            verify=trusted(self._url),
+        ) as answer:
+            _stored(answer, self._target.name)
+            if not answer.headers.get("content-range", "").startswith(f"bytes {self.size}-"):
+                self.size, self.digest = 0, hashlib.sha256()
+            self._write(answer)
 
     def _write(self, answer: httpx.Response) -> None:
         with self._target.open("ab" if self.size else "wb") as file:

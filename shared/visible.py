@@ -23,6 +23,15 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else sign(c) for c in text)
 
 
+def encodable(text: str) -> bool:
+    """Return whether databases and messages take it: half of a surrogate pair is no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def visible_value(value: Any) -> Any:
     """A JSON value whose texts, names of fields not among them, are all visible."""
     if isinstance(value, str):

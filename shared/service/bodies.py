@@ -10,6 +10,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
+from shared.visible import encodable
+
 MAX_BYTES = 4 * 2**20
 """A job with all arguments and variables that its contract allows needs about half of it."""
 MAX_BYTES_OF_A_FORM = 32 * 2**10
@@ -92,7 +94,7 @@ def _fault(root: Any, most_values: int) -> str:
             return "nested too deeply"
         if seen > most_values:
             return f"more than {most_values} values"
-        if isinstance(value, str) and ("\x00" in value or not _is_writable(value)):
+        if isinstance(value, str) and ("\x00" in value or not encodable(value)):
             return "a NUL character or half a surrogate pair cannot be passed on"
         if isinstance(value, float) and not math.isfinite(value):
             return "numbers must be finite"
@@ -101,11 +103,3 @@ def _fault(root: Any, most_values: int) -> str:
         elif isinstance(value, list):
             waiting += [(part, depth + 1) for part in value]
     return ""
-
-
-def _is_writable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

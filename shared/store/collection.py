@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from shared.store.tables import KEY_WIDTH, STATUS_WIDTH
 from shared.time_zones import in_utc
+from shared.visible import encodable
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -55,7 +56,7 @@ def fitted(text: str, width: int = KEY_WIDTH) -> str:
     character). Then its beginning is stored with a digest of the whole, so that two texts with the
     same beginning remain different.
     """
-    if len(text) <= width and "\0" not in text and (text.isascii() or _encodable(text)):
+    if len(text) <= width and "\0" not in text and (text.isascii() or encodable(text)):
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     shown = text[: width - len(digest) - 1].encode("utf-8", "replace").decode()
@@ -64,14 +65,6 @@ def fitted(text: str, width: int = KEY_WIDTH) -> str:
 
 def fitted_or_none(text: str | None, width: int = KEY_WIDTH) -> str | None:
     return None if text is None else fitted(text, width)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def utc(moment: datetime | None) -> datetime | None:

@@ -19,6 +19,7 @@ from tests.brokers import BrokerUnderTest
 from tests.browser.axe import violations
 from tests.conftest import ObjectStoreUnderTest
 from tests.doors import job_door
+from tests.strangers import open_way_to
 from tests.waiting import LIMIT_S, eventually
 
 PROGRAM = """import os, time
@@ -190,8 +191,7 @@ def test_a_folder_is_submitted_followed_and_seen_in_the_browser(
     folder = tmp_path / "counting"
     (folder / "code").mkdir(parents=True)
     seen = tmp_path / "seen"
-    for parent in (tmp_path, *tmp_path.parents[:4]):  # the job's user has to see the file
-        parent.chmod(parent.stat().st_mode | 0o011)
+    open_way_to(tmp_path)  # the job's user has to see the file
     (folder / "code" / "main.py").write_text(PROGRAM.format(seen=str(seen)))
     browser = Browser()
     with job_door(broker, object_store, tmp_path) as door:

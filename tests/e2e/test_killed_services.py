@@ -28,6 +28,7 @@ from shared.messaging import Bus
 from shared.packages import pack
 from shared.storage import S3Store
 from shared.topology import Principal
+from tests.strangers import open_way_to
 from tests.waiting import LIMIT_S
 
 JOBS, FAILING = 200, 20
@@ -185,8 +186,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_everything_is_killed_once(tmp_pat
 
     runs = tmp_path / "runs"
     runs.mkdir()
-    for folder in (runs, *runs.parents[:4]):
-        folder.chmod(folder.stat().st_mode | 0o011)
+    open_way_to(tmp_path)
     runs.chmod(0o777)
     with _stack(tmp_path / "stormy", dict(MODULES)) as stack:
         jobs = Tap(stack.broker.admin_url, "tap.jobs", {"from.task": ["job.#"]})

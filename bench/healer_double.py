@@ -54,7 +54,7 @@ def healer_double(machines: list[str], alert_id: str, now: datetime) -> Starlett
         "rules": lambda _: [_rule(n) for n in range(80)],
         "silences": lambda _: [_silence(n, now) for n in range(40)],
         "silences/calendar": lambda _: [_window(n, now) for n in range(30)],
-        "standings": lambda asked: _standings(asked.query_params.getlist("alert_id"), now),
+        "notifications": lambda asked: _notifications(asked.query_params.getlist("alert_id"), now),
     }
     routes = [Route(f"/api/v1/{path}", _answering(told)) for path, told in answers.items()]
     return Starlette(routes=[*routes, Route("/api/v1/audit", _audit(alert_id, now))])
@@ -123,7 +123,7 @@ def _narrative(now: datetime) -> dict[str, Any]:
         for n in range(60)
     ]
     opening = "The file system /var on h7 is out of danger: 81.5 % → 58 %. Nothing is to be done."
-    held = {"standing": "notified", "held_by": "", "until": None}
+    held = {"notification": "notified", "held_by": "", "until": None}
     evidence = [
         {
             "title": title,
@@ -196,10 +196,10 @@ def _window(number: int, now: datetime) -> dict[str, Any]:
     return {"silence_id": f"s{number % 40}", "begin": begin.isoformat(), "end": end.isoformat()}
 
 
-def _standings(alert_ids: list[str], now: datetime) -> dict[str, Any]:
+def _notifications(alert_ids: list[str], now: datetime) -> dict[str, Any]:
     until = (now + timedelta(hours=2)).isoformat()
-    held = {"standing": "held", "held_by": "silence s1", "until": until}
-    notified = {"standing": "notified", "held_by": "", "until": None}
+    held = {"status": "held", "held_by": "silence s1", "until": until}
+    notified = {"status": "notified", "held_by": "", "until": None}
     return {alert_id: held if n % 5 == 0 else notified for n, alert_id in enumerate(alert_ids)}
 
 

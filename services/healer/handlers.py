@@ -21,7 +21,7 @@ from services.healer.model.action import ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
 from services.healer.model.commands import COMMANDS
 from services.healer.model.incident import INCIDENTS, Incident, incidents_of, open_among
-from services.healer.model.signal import Sight, Signal
+from services.healer.model.signal import Observation, Signal
 from services.healer.model.transitions import Phase
 from services.healer.notify.announcer import ALERTS_AT_ONCE, Announcer
 from services.healer.notify.dispatch import Dispatch
@@ -105,7 +105,7 @@ class Handlers:
             time_ms=message.time_ms,
         )
         item = ITEMS.get(message.series.item)
-        sight = Sight(
+        observation = Observation(
             value=message.value,
             threshold=message.threshold,
             above=item.above if item else True,
@@ -117,7 +117,7 @@ class Handlers:
             recent=message.recent,
             band=message.band,
         )
-        return self._signals.came(message.series, message.family, signal, sight, ctx, past)
+        return self._signals.came(message.series, message.family, signal, observation, ctx, past)
 
     def alarm_predicted(self, message: AlarmPredicted, ctx: Context) -> Iterable[Message]:
         """A forecast crosses a threshold, or a known one changed much."""
@@ -131,7 +131,7 @@ class Handlers:
             revision=message.revision,
             time_ms=message.time_ms,
         )
-        sight = Sight(
+        observation = Observation(
             value=message.value,
             threshold=message.threshold,
             above=message.above,
@@ -145,7 +145,7 @@ class Handlers:
             recent=message.recent,
             band=message.forecast,
         )
-        return self._signals.came(message.series, message.family, signal, sight, ctx)
+        return self._signals.came(message.series, message.family, signal, observation, ctx)
 
     def anomaly_cleared(self, message: AnomalyCleared, ctx: Context) -> Iterable[Message]:
         """The episode is over."""
@@ -201,7 +201,7 @@ class Handlers:
             # this one by anything but when it comes.
             until_ms = FOREVER if alert.began else found.signal.time_ms - 1
             return self._signals.over(found.series, found.signal, found.ended_ms, until_ms, ctx)
-        return self._signals.came(found.series, found.family, found.signal, found.sight, ctx)
+        return self._signals.came(found.series, found.family, found.signal, found.observation, ctx)
 
     def evidence_collected(self, message: EvidenceCollected, ctx: Context) -> Iterable[Message]:
         """A machine's evidence of the alarm's cause has arrived."""

@@ -181,7 +181,7 @@ class HealerService(HttpService):
     def _measure(self) -> None:
         # Apart from the passes, of which a storm makes ten a second, and without their turn.
         with self._records.reading() as records:
-            measures.standings(self.context(records))
+            measures.notification_states(self.context(records))
 
     def _judge_groups(self) -> None:
         with self.unit() as unit:

@@ -195,7 +195,7 @@ def _alerts_table(found: list[dict[str, Any]]) -> Table | str:
             each["incident_id"][:_SHORT],
             Text(each["severity"], _COLOURS.get(each["severity"], "")),
             each["state"],
-            Text(_standing(each)),
+            Text(_notification(each)),
             _clock(datetime.fromisoformat(each["since"])),
             Text(visible(each["sentence"])),
         )
@@ -210,9 +210,9 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _standing(alert: dict[str, Any]) -> str:
-    standing = "acknowledged" if alert["acknowledged"] else str(alert["status"])
-    return visible(f"{standing} by {alert['held_by']}" if alert["held_by"] else standing)
+def _notification(alert: dict[str, Any]) -> str:
+    notification = "acknowledged" if alert["acknowledged"] else str(alert["status"])
+    return visible(f"{notification} by {alert['held_by']}" if alert["held_by"] else notification)
 
 
 def _forecasts_table(found: list[dict[str, Any]]) -> Table | str:

@@ -57,7 +57,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    typer.echo(f"{found['severity']} {found['state']}: {found['sight']['sentence']}")
+    typer.echo(f"{found['severity']} {found['state']}: {found['observation']['sentence']}")
     for action in found["actions"]:
         typer.echo(f"  - {action}")
     for step in found["plan"]:

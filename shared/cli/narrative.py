@@ -23,7 +23,9 @@ def tell(story: dict[str, Any]) -> None:
     labels = "".join(f" {name}={value}" for name, value in sorted(series["labels"].items()))
     typer.echo(visible(f"{series['item']} on {series['host']}{labels}  {story['alert_id']}"))
     held = f", {story['held_by']} until {story['until']}" if story["held_by"] else ""
-    typer.echo(visible(f"  {story['severity']} {story['state']}; now: {story['standing']}{held}"))
+    typer.echo(
+        visible(f"  {story['severity']} {story['state']}; now: {story['notification']}{held}")
+    )
     typer.echo(visible(f"  {story['opening']}"))
     for fact in story["facts"]:
         typer.echo(visible(f"  {fact['at']}  {fact['sentence']}"))

@@ -94,7 +94,7 @@ def test_what_is_too_much_is_cut_and_two_that_differ_in_it_stay_two() -> None:
 
 def test_an_empty_label_is_none_and_an_empty_map_may_be_null() -> None:
     assert named(team="").series == named().series
-    assert one(labels={"alertname": "x"}, annotations=None).sight.sentence == "x"
+    assert one(labels={"alertname": "x"}, annotations=None).observation.sentence == "x"
 
 
 def test_ends_before_starts_is_named_and_costs_only_that_alert() -> None:
@@ -138,8 +138,8 @@ def said_of(outside: Outside) -> AlertChanged:
         severity=outside.signal.severity,
         family=outside.family,
         series=outside.series,
-        value=outside.sight.value,
-        sentence=outside.sight.sentence,
+        value=outside.observation.value,
+        sentence=outside.observation.sentence,
         at=NOW,
     )
 
@@ -240,8 +240,8 @@ def test_an_alert_that_comes_again_while_its_end_is_held_goes_on() -> None:
 def test_an_annotation_of_blanks_says_nothing() -> None:
     labels = {"alertname": "DiskFull", "host": "a"}
     said = one(labels=labels, annotations={"summary": " \n", "description": "It is full. "})
-    assert said.sight.sentence == "It is full."
-    assert one(labels=labels, annotations={"summary": " "}).sight.sentence == "DiskFull"
+    assert said.observation.sentence == "It is full."
+    assert one(labels=labels, annotations={"summary": " "}).observation.sentence == "DiskFull"
 
 
 def test_of_two_machines_named_the_one_that_is_known_is_meant_and_its_end_is_found() -> None:
@@ -319,7 +319,7 @@ def test_numbers_and_truths_are_taken_as_texts_and_null_as_none() -> None:
         startsAt="",
     )
     assert odd.series.labels == {"port": "9100", "ok": "true", "load": "0.5"}
-    assert odd.sight.value == 95.2
+    assert odd.observation.value == 95.2
 
 
 def test_a_label_that_holds_a_map_or_a_list_is_named() -> None:
@@ -331,8 +331,8 @@ def test_a_label_that_holds_a_map_or_a_list_is_named() -> None:
 def test_an_annotation_in_any_form_costs_no_alert() -> None:
     odd = {"summary": {"a": 1}, "description": ["b"], "value": "95.5%", "runbook": 7}
     found = one(labels={"alertname": "x"}, annotations=odd)
-    assert found.sight.sentence == '{"a": 1}'
-    assert found.sight.value == 95.5
+    assert found.observation.sentence == '{"a": 1}'
+    assert found.observation.value == 95.5
 
 
 def test_a_leap_second_is_a_moment() -> None:
@@ -357,7 +357,7 @@ def test_an_alert_without_a_state_of_its_own_ends_with_its_group() -> None:
 def test_annotations_that_are_no_map_cost_no_alert(words: Any) -> None:
     found = one(labels={"alertname": "x"}, annotations=words)
     said = words if isinstance(words, str) else json.dumps(words)
-    assert found.sight.sentence == said
+    assert found.observation.sentence == said
 
 
 @pytest.mark.parametrize("label", ["host", "hostname", "node", "nodename"])

@@ -106,14 +106,14 @@ def test_a_documented_webhook_opens_an_alert_and_ends_the_same(
 
 def test_what_a_monitor_says_of_it_is_kept() -> None:
     found = taken(grafana_8("alerting", {"metric": "a", "value": 95}))
-    assert (found.sight.value, found.sight.sentence) == (95, "too busy")
+    assert (found.observation.value, found.observation.sentence) == (95, "too busy")
     assert found.signal.severity is Severity.CRITICAL
 
 
 def test_a_message_that_nobody_ends_is_an_information_for_a_day() -> None:
     body = {"heartbeat": None, "monitor": None, "msg": "certificate expires in 7 days"}
     found = taken(body)
-    assert found.sight.sentence == "certificate expires in 7 days"
+    assert found.observation.sentence == "certificate expires in 7 days"
     assert found.signal.severity is Severity.INFO
     assert found.signal.expires == NOW + timedelta(days=1)
 

@@ -22,7 +22,7 @@ from services.healer.handlers import Handlers
 from services.healer.model.action import ACTIONS
 from services.healer.model.incident import INCIDENTS, REMEDYING
 from services.healer.model.notice import Notice, Summary
-from services.healer.model.notification import NOTICES, STANDINGS, STORM
+from services.healer.model.notification import NOTICES, NOTIFICATION_STATES, STORM
 from services.healer.model.policy import Policy
 from services.healer.notify.channels.webhook import Webhook
 from services.healer.notify.matchers import labels_of
@@ -174,10 +174,10 @@ class Lives(RuleBasedStateMachine):
         with self.store.transaction() as records:
             storm = records.get(STORM, "storm")
             working = {i.incident_id for i in records.find(INCIDENTS, status=REMEDYING)}
-            held = records.find(STANDINGS, status="held")
-        for standing in held:
-            assert standing.held_by, "what holds an alert has a name"
-            assert standing.due is not None, "what holds an alert says until when"
+            held = records.find(NOTIFICATION_STATES, status="held")
+        for notification in held:
+            assert notification.held_by, "what holds an alert has a name"
+            assert notification.due is not None, "what holds an alert says until when"
         self.model.check(
             self.now,
             silenced=self._muted,

@@ -15,7 +15,7 @@ from services.client.alerts.plot import Plot, plot
 from services.client.alerts.records import OPEN_RANKS, RESOLVED, Episode
 from services.client.alerts.timeline import timeline, with_predictions
 from services.client.api.dependencies import Provided
-from services.client.api.narrative import stands_of, story_of
+from services.client.api.narrative import notifications_of, story_of
 from services.client.api.paging import address, neighbours
 from services.client.series.addresses import way_of
 
@@ -57,7 +57,7 @@ def alerts(
     return client.page(
         "alerts.html",
         alerts=found[:_PAGE],
-        stands=stands_of(still_open, client.healer),
+        notifications=notifications_of(still_open, client.healer),
         **shown,
         **neighbours("/alerts", asked, offset, _PAGE, more=len(found) > _PAGE),
     )

@@ -39,7 +39,7 @@ class Story:
 
     opening: str
     """A summary: what is the matter, what was done, and what is wanted of whom."""
-    standing: str
+    notification: str
     held_by: str
     until: datetime | None
     entries: tuple[Entry, ...]
@@ -48,32 +48,32 @@ class Story:
 
 
 @dataclass(frozen=True)
-class Stand:
+class NotificationView:
     """The notification state of an alert."""
 
-    standing: str
+    status: str
     held_by: str
     until: datetime | None
 
 
-def stands_of(alert_ids: Sequence[str], healer: HealerApi) -> dict[str, Stand]:
+def notifications_of(alert_ids: Sequence[str], healer: HealerApi) -> dict[str, NotificationView]:
     """Return the notification state of each alert; nothing if the healer is unavailable."""
     if not (healer.known and alert_ids):
         return {}
     asked = {"alert_id": list(alert_ids)}
     try:
-        found = healer.ask("GET", "standings", params=asked, timeout=_LIST_TIMEOUT_S).json()
-        return {alert_id: _stand(each) for alert_id, each in found.items()}
+        found = healer.ask("GET", "notifications", params=asked, timeout=_LIST_TIMEOUT_S).json()
+        return {alert_id: _view(each) for alert_id, each in found.items()}
     except (HealerUnavailable, HealerRefused) as error:
-        log.info("standings_not_available", reason=str(error))
+        log.info("notifications_not_available", reason=str(error))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        log.warning("standings_not_read", reason=repr(error))
+        log.warning("notifications_not_read", reason=repr(error))
     return {}
 
 
-def _stand(each: dict[str, Any]) -> Stand:
+def _view(each: dict[str, Any]) -> NotificationView:
     until = each["until"] and datetime.fromisoformat(each["until"])
-    return Stand(str(each["standing"]), str(each["held_by"]), until)
+    return NotificationView(str(each["status"]), str(each["held_by"]), until)
 
 
 def story_of(alert_id: str, healer: HealerApi) -> Story | None:
@@ -96,7 +96,7 @@ def _story(narrative: dict[str, Any]) -> Story:
     until = narrative["until"]
     return Story(
         opening=narrative["opening"],
-        standing=narrative["standing"],
+        notification=narrative["notification"],
         held_by=narrative["held_by"],
         until=until and datetime.fromisoformat(until),
         entries=tuple(_entry(number, fact) for number, fact in enumerate(narrative["facts"])),

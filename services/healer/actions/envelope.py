@@ -35,7 +35,7 @@ class Envelope:
 
     def decide(self, incident: Incident, ctx: Context) -> Decision:
         """The policy's decision about the incident now."""
-        if self.policy.rule(incident.series, incident.sight.kind) is None:
+        if self.policy.rule(incident.series, incident.observation.kind) is None:
             # Nothing could be done about it, so there is nothing to weigh and nothing to audit;
             # in a storm that is most alerts.
             return Decision(level=Level.SUGGEST)
@@ -59,7 +59,7 @@ class Envelope:
         most = self.policy.all_runs_per_hour + 1
         anywhere = records.find(RUNS, limit=most, newest_first=True)
         same = [ctx.now - r.at for r in on_host if r.series == series_key(series)]
-        rule = self.policy.rule(series, incident.sight.kind)
+        rule = self.policy.rule(series, incident.observation.kind)
         target = target_of(rule.remediation, incident) if rule else ""
         group = self.policy.group(series.host)
         storm = records.get(STORM, "storm")
@@ -78,7 +78,7 @@ class Envelope:
             storm=storm is not None and storm.active,
             held_by=leases.holder(target, records),
             probability=_probability(incident),
-            kind=incident.sight.kind,
+            kind=incident.observation.kind,
         )
 
     def _machines(self, pattern: str, ctx: Context) -> int:
@@ -95,7 +95,7 @@ class Envelope:
 
 
 def _probability(incident: Incident) -> float | None:
-    return incident.sight.probability if incident.state is AlertState.PREDICTED else None
+    return incident.observation.probability if incident.state is AlertState.PREDICTED else None
 
 
 def target_of(name: str, incident: Incident) -> str:

@@ -53,7 +53,9 @@ class Execution:
         """Request the plan: a dry run, whose steps people will see."""
         action = self._new(incident, decision)
         wait = self._waits.plan
-        approval = timedelta(seconds=self.policy.decidable_s(incident.series, incident.sight.kind))
+        approval = timedelta(
+            seconds=self.policy.decidable_s(incident.series, incident.observation.kind)
+        )
         expires = ctx.now + (approval if decision.level is Level.APPROVE else wait)
         command_id = deterministic_id("command", action.action_id, "plan")
         kept = Command(

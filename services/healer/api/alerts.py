@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from services.healer.api.dependencies import Provided
 from services.healer.channel_test import test_notice, tried
 from services.healer.model.incident import INCIDENTS, Incident
-from services.healer.model.notification import CHANNEL_FAILURES, DELIVERIES, STANDINGS
+from services.healer.model.notification import CHANNEL_FAILURES, DELIVERIES, NOTIFICATION_STATES
 from services.healer.notify.channels import Channel
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import Severity
@@ -86,7 +86,7 @@ def alerts(
 ) -> list[AlertView]:
     """Open alerts, oldest first."""
     with healer.unit() as unit:
-        found = unit.records.find(STANDINGS, limit=limit, offset=offset)
+        found = unit.records.find(NOTIFICATION_STATES, limit=limit, offset=offset)
     return [
         AlertView(
             incident_id=s.incident_id,

@@ -11,12 +11,12 @@ from services.healer.api.dependencies import Provided
 from services.healer.incidents.answers import ANSWERED, Answered
 from services.healer.people.reachability import problems
 from services.healer.people.unheard import Unheard, unheard
-from services.healer.people.why import Stand, Story, stands, story, why
+from services.healer.people.why import NotificationView, Story, notification_views, story, why
 from shared.time_zones import Moment
 
 routes = APIRouter(tags=["alerts"])
 _AGENTS = 10_000
-_STANDINGS = 200
+_MAX_ASKED = 200
 
 
 class Reachability(BaseModel):
@@ -39,14 +39,14 @@ def narrative(healer: Provided, alert_id: str) -> Story:
         return story(alert_id, channels, healer.context(unit.records))
 
 
-@routes.get("/standings")
-def standings(
+@routes.get("/notifications")
+def notifications(
     healer: Provided,
-    alert_id: Annotated[list[str], Query(min_length=1, max_length=_STANDINGS)],
-) -> dict[str, Stand]:
+    alert_id: Annotated[list[str], Query(min_length=1, max_length=_MAX_ASKED)],
+) -> dict[str, NotificationView]:
     """Show how far people are notified of each of these alerts; unknown ones are left out."""
     with healer.unit() as unit:
-        return stands(dict.fromkeys(alert_id), healer.context(unit.records))
+        return notification_views(dict.fromkeys(alert_id), healer.context(unit.records))
 
 
 @routes.get("/why")

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from services.healer.model.severity_words import severity_of
-from services.healer.model.signal import Sight, Signal
+from services.healer.model.signal import Observation, Signal
 from shared.contracts.alerts import AlertState, SeriesRef
 from shared.contracts.message import deterministic_id
 from shared.honored_labels import honored
@@ -141,7 +141,7 @@ class Outside:
     series: SeriesRef
     family: str
     signal: Signal
-    sight: Sight
+    observation: Observation
     over: bool
     ended_ms: int
     """The end of an alert that has ended, not later than the time of its message."""
@@ -206,7 +206,7 @@ def understood(
             expires=None if over else expires,
             ending="it was not repeated",
         ),
-        sight=Sight(
+        observation=Observation(
             # As in Prometheus' own ALERTS series: 1 while the condition holds.
             value=_number(note.get("value", "")),
             threshold=None,

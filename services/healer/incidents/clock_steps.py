@@ -23,8 +23,8 @@ from services.healer.model.notification import (
     DELIVERIES,
     FLAPS,
     GROUPS,
+    NOTIFICATION_STATES,
     QUOTAS,
-    STANDINGS,
     STORM,
 )
 from services.healer.model.transitions import Phase
@@ -163,7 +163,7 @@ class _Step:
 
 def _move(ctx: Context, step: _Step) -> None:
     records = ctx.records
-    step.shift(records, STANDINGS, "due", "since")
+    step.shift(records, NOTIFICATION_STATES, "due", "since")
     step.shift(records, FLAPS, "until", "since")
     step.shift(records, GROUPS, "due", "told_at")
     step.shift(records, STORM, "since", "next_at", "recent", "attached")

@@ -57,8 +57,8 @@ class Lifecycle:
         likely = self.handling.execution.policy.likely_enough
         return (
             now.state is AlertState.PREDICTED
-            and likely(now.series, now.sight.probability)
-            and not likely(before.series, before.sight.probability)
+            and likely(now.series, now.observation.probability)
+            and not likely(before.series, before.observation.probability)
         )
 
     @collected

@@ -20,7 +20,7 @@ from services.healer.model.incident import (
 )
 from services.healer.model.narrative import Crossed
 from services.healer.model.notification import FLAPS, SERIES_SEEN, SeriesSeen, series_key
-from services.healer.model.signal import Sight, Signal
+from services.healer.model.signal import Observation, Signal
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.flapping import opened as flapping_opened
 from services.healer.settings import HealerSettings
@@ -46,7 +46,7 @@ class Signals:
         series: SeriesRef,
         family: str,
         signal: Signal,
-        sight: Sight,
+        observation: Observation,
         ctx: Context,
         past: Sequence[Incident] | None = None,
     ) -> Iterator[Message]:
@@ -65,18 +65,18 @@ class Signals:
                 opened_at=ctx.now,
                 state=signal.state,
                 severity=signal.severity,
-                sight=sight,
+                observation=observation,
                 signals={signal.event_id: signal},
                 shown=signal.event_id,
                 traceparent=ctx.traceparent,
-            ).tells(sight.fact(signal.state, ctx.now))
+            ).tells(observation.fact(signal.state, ctx.now))
             yield from self._lifecycle.changed(None, self._flapping(opened, past, ctx), ctx)
             return
         known = before.signals.get(signal.event_id)
         if known is not None and known.revision >= signal.revision:
             self._repeated(before, known, signal, ctx)
             return
-        now = before.with_signal(signal, sight).tells(sight.fact(signal.state, ctx.now))
+        now = before.with_signal(signal, observation).tells(observation.fact(signal.state, ctx.now))
         yield from self._lifecycle.changed(before, now, ctx)
 
     @collected
@@ -102,7 +102,7 @@ class Signals:
             return
         left = {key: signal for key, signal in before.signals.items() if key != event_id}
         held_value = value if gone_since is None else None
-        hold_s = self._hold_s(before.signals[event_id], before.sight, held_value)
+        hold_s = self._hold_s(before.signals[event_id], before.observation, held_value)
         if hold_s > 0 and not left:
             until = ctx.now + timedelta(seconds=hold_s)
             held = before.signals[event_id].ending_at(until, why)
@@ -133,15 +133,15 @@ class Signals:
         for event_id in dict.fromkeys([signal.event_id, *others]):
             yield from self.went(series, event_id, "its source says so", ctx, until_ms=until_ms)
 
-    def _hold_s(self, signal: Signal, sight: Sight, value: float | None) -> float:
+    def _hold_s(self, signal: Signal, observation: Observation, value: float | None) -> float:
         """The time for which an alarm is kept open after its end, so that it does not flicker."""
         how = self._alerting
         if signal.state is not AlertState.FIRING:
             return 0.0
-        if value is None or sight.threshold is None:
+        if value is None or observation.threshold is None:
             return how.keep_firing_s
-        back = sight.threshold - value if sight.above else value - sight.threshold
-        clear = back >= how.clear_margin * abs(sight.threshold)
+        back = observation.threshold - value if observation.above else value - observation.threshold
+        clear = back >= how.clear_margin * abs(observation.threshold)
         return how.keep_firing_s if clear else max(how.keep_firing_s, how.clear_hold_s)
 
     def _flapping(self, incident: Incident, past: Sequence[Incident], ctx: Context) -> Incident:
@@ -183,8 +183,8 @@ class Signals:
             ctx.records.put(INCIDENTS, waits.resting() if _rests(waits) else waits)
             return
         now = before.with_signals({signal.event_id: arrived.firing()})
-        now = now.seen(before.sight.reached(message.value)).tells(
-            Crossed(at=ctx.now, value=message.value, threshold=before.sight.threshold)
+        now = now.seen(before.observation.reached(message.value)).tells(
+            Crossed(at=ctx.now, value=message.value, threshold=before.observation.threshold)
         )
         yield from self._lifecycle.changed(before, now.resting() if _rests(now) else now, ctx)
 

@@ -13,10 +13,14 @@ from services.healer.model.commands import COMMANDS, Command
 from services.healer.model.incident import INCIDENTS, Incident, News
 from services.healer.model.narrative import Ended
 from services.healer.model.notice import ENDINGS
-from services.healer.model.notification import STANDINGS, Standing, StandingStatus
+from services.healer.model.notification import (
+    NOTIFICATION_STATES,
+    NotificationState,
+    NotificationStatus,
+)
 from services.healer.model.policy import worse
 from services.healer.model.transitions import Phase, collected
-from services.healer.notify.standings import standing_of
+from services.healer.notify.notification_states import notification_of
 from services.healer.settings import HealerSettings
 from shared.changes import changed
 from shared.contracts import AlertChanged, EvidenceCollected, Message
@@ -52,10 +56,10 @@ class IncidentStore:
             severity=now.severity,
             family=now.family,
             series=now.series,
-            value=now.sight.value,
-            threshold=now.sight.threshold,
-            crossing_ms=now.sight.crossing_ms,
-            sentence=now.sight.sentence,
+            value=now.observation.value,
+            threshold=now.observation.threshold,
+            crossing_ms=now.observation.crossing_ms,
+            sentence=now.observation.sentence,
             handling=now.handling,
             acknowledged_by=now.acknowledged_by,
             outcome=outcome,
@@ -93,7 +97,7 @@ class IncidentStore:
             note = note or f"{found.title}: nothing was found."
         notified = incident.notified(found)
         known = incident.mails or incident.phase is not Phase.WAITING
-        old = ctx.records.get(STANDINGS, incident.incident_id) if known else None
+        old = ctx.records.get(NOTIFICATION_STATES, incident.incident_id) if known else None
         fires = incident.state is AlertState.FIRING
         rises = (
             old is None
@@ -103,12 +107,12 @@ class IncidentStore:
         if old is not None and old.said == tell and not rises:
             return notified  # a storm's summary has said it already
         critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
-        new, ended = self._standing(incident), tell in ENDINGS
+        new, ended = self._notification(incident), tell in ENDINGS
         if ended and old is not None and old.heard is not None:
             labels = new.labels | {"severity": old.heard.value}
             new = changed(new, severity=old.heard, labels=labels)
         changes = {
-            "status": StandingStatus.PENDING,
+            "status": NotificationStatus.PENDING,
             "tell": tell,
             "note": note,
             "severity": new.severity,
@@ -126,7 +130,7 @@ class IncidentStore:
         }
         if old is not None and old.acknowledged and not new.acknowledged:
             changes["step"] = 0
-        ctx.records.put(STANDINGS, changed(old or new, **changes))
+        ctx.records.put(NOTIFICATION_STATES, changed(old or new, **changes))
         return notified
 
     def expect_notification(self, incident: Incident, ctx: Context) -> None:
@@ -134,7 +138,7 @@ class IncidentStore:
         if incident.mails:
             self.update_waiting(incident, ctx)
         else:
-            ctx.records.put(STANDINGS, self._standing(incident))
+            ctx.records.put(NOTIFICATION_STATES, self._notification(incident))
 
     def update_waiting(self, incident: Incident, ctx: Context) -> None:
         """Update a waiting notification of a prediction with the alert's present state.
@@ -142,21 +146,24 @@ class IncidentStore:
         It is no prediction once the alarm has come, and it is to come when the newest one says so:
         by an older one it would be held back as past.
         """
-        old, new = ctx.records.get(STANDINGS, incident.incident_id), self._standing(incident)
+        old, new = (
+            ctx.records.get(NOTIFICATION_STATES, incident.incident_id),
+            self._notification(incident),
+        )
         if old is None or old.ended or old.status not in {"waiting", "pending", "held"}:
             return
         to_come = incident.state is AlertState.PREDICTED
-        crossing_ms = incident.sight.crossing_ms if to_come else None
+        crossing_ms = incident.observation.crossing_ms if to_come else None
         moved = new.state is not old.state or crossing_ms not in {None, old.crossing_ms}
         if moved and (old.tell == "predicted" or old.crossing_ms is not None):
             fields = ("state", "value", "sentence", "signal", "severity", "labels")
             now = {name: getattr(new, name) for name in fields}
             tell = new.state.value if old.tell == "predicted" else old.tell
             now |= {"tell": tell, "crossing_ms": crossing_ms}
-            ctx.records.put(STANDINGS, changed(old, **now))
+            ctx.records.put(NOTIFICATION_STATES, changed(old, **now))
 
-    def _standing(self, incident: Incident) -> Standing:
-        return standing_of(incident, self._settings.alerting.group_by)
+    def _notification(self, incident: Incident) -> NotificationState:
+        return notification_of(incident, self._settings.alerting.group_by)
 
     @staticmethod
     def new_command(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> str:
@@ -172,7 +179,7 @@ class IncidentStore:
 def _as_seen(incident: Incident) -> tuple[object, ...]:
     """The fields by which an alert's subscribers see a change."""
     predicted = incident.state is AlertState.PREDICTED
-    crossing_ms = incident.sight.crossing_ms if predicted else None
+    crossing_ms = incident.observation.crossing_ms if predicted else None
     return (
         incident.state,
         incident.severity,

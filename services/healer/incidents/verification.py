@@ -83,10 +83,10 @@ class Verification:
         self, incident: Incident, value: float, at: datetime, ctx: Context
     ) -> Iterator[Message]:
         """The item was read: close if it is out of danger, otherwise undo or escalate."""
-        sight = incident.acted_on or incident.sight
-        sign = 1 if sight.above else -1
-        improved = sign * value < sign * sight.value
-        within = sight.threshold is None or sign * value < sign * sight.threshold
+        observation = incident.acted_on or incident.observation
+        sign = 1 if observation.above else -1
+        improved = sign * value < sign * observation.value
+        within = observation.threshold is None or sign * value < sign * observation.threshold
         effective = improved and within
         saved = self._execution.outcome(incident, ctx, effective=effective)
         yield RemediationVerified(
@@ -94,7 +94,7 @@ class Verification:
             command_id=incident.command_id,
             series=incident.series,
             remediation=incident.remediation,
-            before=sight.value,
+            before=observation.value,
             after=value,
             effective=effective,
             saved=saved,
@@ -102,7 +102,7 @@ class Verification:
         )
         item = ITEMS.get(incident.series.item)
         unit = item.unit if item else ""
-        now, was = quantity(value, unit), quantity(sight.value, unit)
+        now, was = quantity(value, unit), quantity(observation.value, unit)
         at_ms = int(at.timestamp() * 1000)
         if effective:
             healed(incident.series, at_ms, ctx)
@@ -110,7 +110,7 @@ class Verification:
         fact = Verified(
             at=ctx.now,
             remediation=incident.remediation,
-            before=sight.value,
+            before=observation.value,
             after=value,
             effective=effective,
             saved=saved,
@@ -120,7 +120,7 @@ class Verification:
         if effective:
             if action is not None:
                 yield from self._execution.change(action, ActionState.VERIFIED, ctx)
-            outcome = f"{incident.remediation}: from {sight.value:.4g} to {value:.4g}"
+            outcome = f"{incident.remediation}: from {observation.value:.4g} to {value:.4g}"
             yield from self._incidents.close(seen, outcome, ctx, "handled", at_ms)
             return
         reason = f"{incident.remediation} did not bring the value out of danger."

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.healer.model import decision_log
 from services.healer.model.commands import ENDED
@@ -14,7 +14,7 @@ from services.healer.model.narrative import Decided, Fact, Narrative, extended
 from services.healer.model.notice import SignalWord
 from services.healer.model.notification import Flaps, series_key
 from services.healer.model.policy import RANK, worst
-from services.healer.model.signal import Sight, Signal
+from services.healer.model.signal import Observation, Signal
 from services.healer.model.transitions import PHASES, Phase, checked
 from shared.changes import changed
 from shared.contracts import (
@@ -53,12 +53,12 @@ class Incident(BaseModel):
     """Whether it ended because a remediation was verified."""
     state: AlertState
     severity: Severity
-    sight: Sight
+    observation: Observation = Field(validation_alias=AliasChoices("observation", "sight"))
     shown: str = ""
-    """The event of which ``sight`` is the observation."""
-    others: dict[str, Sight] = {}
+    """The event of which ``observation`` is the observation."""
+    others: dict[str, Observation] = {}
     """The observations of its other signals, used when the worst signal ends before them."""
-    acted_on: Sight | None = None
+    acted_on: Observation | None = None
     """The observation at the last remediation's start, whose effect may cause a signal."""
     signals: dict[str, Signal]
     ended: dict[str, int] = {}
@@ -103,27 +103,29 @@ class Incident(BaseModel):
         """The kind of its signal: prediction, alarm or anomaly."""
         if self.state is AlertState.PREDICTED:
             return "prediction"
-        return "anomaly" if self.sight.strange else "alarm"
+        return "anomaly" if self.observation.strange else "alarm"
 
-    def with_signal(self, signal: Signal, sight: Sight) -> Incident:
-        """A new or repeated signal; what is worse than it is not hidden by its sight."""
+    def with_signal(self, signal: Signal, observation: Observation) -> Incident:
+        """A new or repeated signal; what is worse than it is not hidden by its observation."""
         signals = {k: s for k, s in self.signals.items() if s.until is None}
-        return self.with_signals(signals | {signal.event_id: signal}, {signal.event_id: sight})
+        return self.with_signals(
+            signals | {signal.event_id: signal}, {signal.event_id: observation}
+        )
 
     def with_signals(
-        self, signals: dict[str, Signal], seen: Mapping[str, Sight] | None = None
+        self, signals: dict[str, Signal], seen: Mapping[str, Observation] | None = None
     ) -> Incident:
-        """These are what is wrong now; with none, state, severity and sight stay as they were.
+        """These are what is wrong now; with none, state, severity and observation stay.
 
         ``seen``: the newest observations of some of them. That of the worst is shown.
         """
         if not signals:
             return self._with(signals={})
-        known = self.others | {self.shown: self.sight} | dict(seen or {})
-        sights = {key: known[key] for key in signals if key in known}
+        known = self.others | {self.shown: self.observation} | dict(seen or {})
+        observations = {key: known[key] for key in signals if key in known}
         shown = max(
-            reversed(sights),
-            key=lambda key: _weight(signals[key], sights[key]),
+            reversed(observations),
+            key=lambda key: _weight(signals[key], observations[key]),
             default=self.shown,
         )
         firing = any(s.state is AlertState.FIRING for s in signals.values())
@@ -131,18 +133,18 @@ class Incident(BaseModel):
             signals=signals,
             state=AlertState.FIRING if firing else AlertState.PREDICTED,
             severity=worst([s.severity for s in signals.values()]),
-            sight=sights.pop(shown, self.sight),
+            observation=observations.pop(shown, self.observation),
             shown=shown,
-            others=sights,
+            others=observations,
         )
 
     def dealt_with(self, events: Mapping[str, int]) -> Incident:
         """Mark events as ended and handled up to these times (Unix ms)."""
         return self._with(ended=self.ended | dict(events))
 
-    def seen(self, sight: Sight) -> Incident:
+    def seen(self, observation: Observation) -> Incident:
         """Replace the observation."""
-        return self._with(sight=sight)
+        return self._with(observation=observation)
 
     def tells(self, *facts: Fact) -> Incident:
         """Add facts to the narrative, and log them."""
@@ -224,7 +226,7 @@ class Incident(BaseModel):
             handling="automatic",
             remediation=remediation,
             action_id=action_id,
-            acted_on=self.sight,
+            acted_on=self.observation,
             missing=(),
         )
 
@@ -268,12 +270,12 @@ class Incident(BaseModel):
         return changed(self, **changes)
 
 
-def _weight(signal: Signal, sight: Sight) -> tuple[bool, int, bool, int]:
+def _weight(signal: Signal, observation: Observation) -> tuple[bool, int, bool, int]:
     """The order in which the signal that people read about is chosen.
 
     It fires, it is worse, it has a value beside its threshold, it is newer.
     """
-    measured = sight.threshold is not None
+    measured = observation.threshold is not None
     return signal.state is AlertState.FIRING, RANK[signal.severity], measured, signal.time_ms
 
 

@@ -22,7 +22,7 @@ class _Record(BaseModel):
 Flaps = Literal["", "begins", "goes on"]
 
 
-class StandingStatus(StrEnum):
+class NotificationStatus(StrEnum):
     """The notification status of an alert.
 
     The values are those of records that older versions stored; metrics and answers say ``shown``.
@@ -42,7 +42,7 @@ class StandingStatus(StrEnum):
         return self.name.lower()
 
 
-class Standing(_Record):
+class NotificationState(_Record):
     """The notification state of one incident, and its next notification."""
 
     incident_id: str
@@ -58,7 +58,7 @@ class Standing(_Record):
     crossing_ms: int | None = None
     """The time of the predicted crossing, if the notification is only about a prediction."""
     since: AwareDatetime
-    status: StandingStatus
+    status: NotificationStatus
     tell: Kind
     """The kind of the next notice, or of the last one."""
     announces: bool = False
@@ -264,9 +264,9 @@ def series_key(series: SeriesRef) -> str:
     return _series_key(series.text())
 
 
-STANDINGS = Collection(
-    "standings",
-    Standing,
+NOTIFICATION_STATES = Collection(
+    "standings",  # the name under which older versions stored them
+    NotificationState,
     key=lambda s: s.incident_id,
     group=lambda s: s.group,
     status=lambda s: s.status,

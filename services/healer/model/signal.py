@@ -45,7 +45,7 @@ class Signal(_Record):
         return changed(self, state=AlertState.FIRING)
 
 
-class Sight(_Record):
+class Observation(_Record):
     """The newest curve of the forecast."""
 
     value: float
@@ -88,7 +88,7 @@ class Sight(_Record):
             return Strange(at=at, value=self.value, sentence=self.sentence, votes=self.votes)
         return Crossed(at=at, value=self.value, threshold=self.threshold, sentence=self.sentence)
 
-    def reached(self, value: float) -> Sight:
+    def reached(self, value: float) -> Observation:
         """The observation of the predicted alarm once it fires, with this value."""
         gone = dict.fromkeys(("crossing_ms", "earliest_ms", "latest_ms", "predicted_value"))
         return changed(self, value=value, **gone)

@@ -1,10 +1,11 @@
 """Decides who is notified of what and when; the only place that creates notifications of alerts.
 
-A pass looks at the standings without writing anything, and makes parts of what is to be done. Each
-part is a transaction of its own: an alert's standing, the notice that tells of it, and the
-deliveries that carry it. A part leaves out what has changed since the look, which the next pass
-finds. So however often a pass is interrupted, and however many replicas make passes, a change is
-in one notice; and a storm of thousands of alerts keeps no message waiting for long.
+A pass looks at the notification states without writing anything, and makes parts of what is to
+be done. Each part is a transaction of its own: an alert's notification state, the notice that
+tells of it, and the deliveries that carry it. A part leaves out what has changed since the look,
+which the next pass finds. So however often a pass is interrupted, and however many replicas make
+passes, a change is in one notice; and a storm of thousands of alerts keeps no message waiting for
+long.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from services.healer.model.narrative import Notified
 from services.healer.model.notice import Kind, Line, Notice
 from services.healer.model.notification import (
     GROUPS,
-    STANDINGS,
+    NOTIFICATION_STATES,
     STORM,
     Group,
-    Standing,
-    StandingStatus,
+    NotificationState,
+    NotificationStatus,
     StormState,
 )
 from services.healer.model.policy import RANK, Policy
@@ -46,7 +47,7 @@ Part = Callable[[Context], None]
 ALERTS_AT_ONCE = 200
 """Alerts that one transaction of a pass writes: some hundredths of a second."""
 _MAX_NOTIFICATIONS = 20_000
-_PENDING = StandingStatus.PENDING
+_PENDING = NotificationStatus.PENDING
 _ATTACHED_SHOWN = 50
 
 
@@ -107,7 +108,7 @@ class Announcer:
         fresh, attached = len(found.tell), len(found.attached())
         if state.active or storms.breaks_out(state, fresh, attached, ctx.now, how):
             waiting = ctx.records.find(
-                STANDINGS, status=StandingStatus.WAITING, limit=_MAX_NOTIFICATIONS
+                NOTIFICATION_STATES, status=NotificationStatus.WAITING, limit=_MAX_NOTIFICATIONS
             )
             found += sifted(waiting, filters)
             written = found.attached()
@@ -119,46 +120,50 @@ class Announcer:
             return [*summary, *self._groups(ends, filters), *rest]
         return [*self._groups(found.tell, filters), *self._held_and_dropped(found)]
 
-    def _candidates(self, ctx: Context) -> list[Standing]:
+    def _candidates(self, ctx: Context) -> list[NotificationState]:
         """Alerts that are due, and with them all others that wait in the same groups."""
         find = ctx.records.find
         due = find(
-            STANDINGS,
-            status=(_PENDING, StandingStatus.HELD),
+            NOTIFICATION_STATES,
+            status=(_PENDING, NotificationStatus.HELD),
             due_before=ctx.now,
             limit=_MAX_NOTIFICATIONS,
         )
-        groups = {standing.group for standing in due if standing.status is _PENDING}
+        groups = {notification.group for notification in due if notification.status is _PENDING}
         # Alerts that wait for their group count, too: a storm is seen before half is notified.
-        waiting = ctx.records.count(STANDINGS).get(_PENDING, 0) if groups else 0
+        waiting = ctx.records.count(NOTIFICATION_STATES).get(_PENDING, 0) if groups else 0
         if waiting > self._alerting.storm.alerts:
-            more = find(STANDINGS, status=_PENDING, limit=_MAX_NOTIFICATIONS)
+            more = find(NOTIFICATION_STATES, status=_PENDING, limit=_MAX_NOTIFICATIONS)
         else:
-            more = [s for g in groups for s in find(STANDINGS, status=_PENDING, group=g)]
-        return list({standing.incident_id: standing for standing in (*due, *more)}.values())
+            more = [s for g in groups for s in find(NOTIFICATION_STATES, status=_PENDING, group=g)]
+        return list(
+            {notification.incident_id: notification for notification in (*due, *more)}.values()
+        )
 
     def _held_and_dropped(self, found: Sifted) -> list[Part]:
-        every: list[tuple[Standing, Hold | Drop]] = [*found.dropped, *found.held]
+        every: list[tuple[NotificationState, Hold | Drop]] = [*found.dropped, *found.held]
         attached = found.attached()
         starts = range(0, len(every), self._at_once)
         return [partial(self._write, every[s : s + self._at_once], attached) for s in starts]
 
     def _write(
         self,
-        some: Sequence[tuple[Standing, Hold | Drop]],
-        attached: dict[str, tuple[Standing, Hold]],
+        some: Sequence[tuple[NotificationState, Hold | Drop]],
+        attached: dict[str, tuple[NotificationState, Hold]],
         ctx: Context,
     ) -> None:
-        ctx.records.read_ahead(STANDINGS, keys=[standing.incident_id for standing, _ in some])
+        ctx.records.read_ahead(
+            NOTIFICATION_STATES, keys=[notification.incident_id for notification, _ in some]
+        )
         fresh = 0
-        for standing, verdict in some:
-            if ctx.records.get(STANDINGS, standing.incident_id) != standing:
+        for notification, verdict in some:
+            if ctx.records.get(NOTIFICATION_STATES, notification.incident_id) != notification:
                 continue
             if isinstance(verdict, Drop):
-                self._log.drop(standing, verdict, ctx)
+                self._log.drop(notification, verdict, ctx)
             else:
-                self._log.hold(standing, verdict, ctx)
-                fresh += standing.incident_id in attached
+                self._log.hold(notification, verdict, ctx)
+                fresh += notification.incident_id in attached
         self._count(0, fresh, ctx)
 
     def _count(self, told: int, attached: int, ctx: Context) -> None:
@@ -168,10 +173,10 @@ class Announcer:
             how = self._alerting.storm
             ctx.records.put(STORM, storms.noted(state, told, attached, ctx.now, how))
 
-    def _groups(self, tell: Sequence[Standing], filters: Filters) -> list[Part]:
-        groups: dict[str, list[Standing]] = {}
-        for standing in tell:
-            groups.setdefault(_shared_notice(standing), []).append(standing)
+    def _groups(self, tell: Sequence[NotificationState], filters: Filters) -> list[Part]:
+        groups: dict[str, list[NotificationState]] = {}
+        for notification in tell:
+            groups.setdefault(_shared_notice(notification), []).append(notification)
         found: list[Part] = []
         for group, members in groups.items():
             members.sort(key=lambda s: (s.ended, -RANK[s.severity], s.since))
@@ -183,23 +188,23 @@ class Announcer:
     def _tell_group(
         self,
         group: str,
-        members: Sequence[Standing],
+        members: Sequence[NotificationState],
         effects: tuple[Line, ...],
         attached: int,
         ctx: Context,
     ) -> None:
         """One notice for the group, unless it had one just now or a member has changed."""
-        if any(_changed(standing, ctx) for standing in members):
+        if any(_changed(notification, ctx) for notification in members):
             return
         last = ctx.records.get(GROUPS, group)
         if last is not None and ctx.now < last.due and not any(s.urgent for s in members):
             later = {"status": _PENDING, "due": last.due, "announces": False}
-            ctx.records.put_all(STANDINGS, [changed(s, **later) for s in members])
+            ctx.records.put_all(NOTIFICATION_STATES, [changed(s, **later) for s in members])
             return
         main = members[0]
         incident = ctx.records.get(INCIDENTS, main.incident_id)
         if incident is None:
-            ctx.records.delete(STANDINGS, main.incident_id)
+            ctx.records.delete(NOTIFICATION_STATES, main.incident_id)
             return
         notice = self._notice(main, incident, main.kind, ctx)
         notice = changed(
@@ -215,23 +220,28 @@ class Announcer:
         pause = timedelta(seconds=self._alerting.group_interval_s)
         ctx.records.put(GROUPS, Group(group=group, told_at=ctx.now, due=ctx.now + pause))
         thread = notice.thread_id or notice.message_id
-        for standing in members:
+        for notification in members:
             fact = Notified(
                 at=ctx.now,
-                said=standing.kind,
+                said=notification.kind,
                 message_id=notice.message_id,
                 deliveries=deliveries,
             )
-            said, due = (standing.kind, standing.severity), self._escalates_at(standing, ctx)
-            seen = changed(standing, announces=False, alone=True)
+            said, due = (
+                (notification.kind, notification.severity),
+                self._escalates_at(notification, ctx),
+            )
+            seen = changed(notification, announces=False, alone=True)
             self._log.notified(seen, said, fact, thread, due, ctx)
         self._count(len(members), 0, ctx)
 
-    def _notice(self, standing: Standing, incident: Incident, kind: Kind, ctx: Context) -> Notice:
-        return notice_of(standing, incident, kind, self._alerting, self._policy, ctx)
+    def _notice(
+        self, notification: NotificationState, incident: Incident, kind: Kind, ctx: Context
+    ) -> Notice:
+        return notice_of(notification, incident, kind, self._alerting, self._policy, ctx)
 
-    def _escalates_at(self, standing: Standing, ctx: Context) -> datetime | None:
-        return escalation.due_at(standing, ctx.now, self._alerting)
+    def _escalates_at(self, notification: NotificationState, ctx: Context) -> datetime | None:
+        return escalation.due_at(notification, ctx.now, self._alerting)
 
 
 def _follow(count: int) -> str:
@@ -241,18 +251,22 @@ def _follow(count: int) -> str:
     return f" {alerts} from it and {have} no notice of their own."
 
 
-def _changed(seen: Standing, ctx: Context) -> bool:
+def _changed(seen: NotificationState, ctx: Context) -> bool:
     """Return whether the notification state has changed since it was read."""
-    now = ctx.records.get(STANDINGS, seen.incident_id)
+    now = ctx.records.get(NOTIFICATION_STATES, seen.incident_id)
     return now != changed(seen, announces=False)
 
 
-def _shared_notice(standing: Standing) -> str:
+def _shared_notice(notification: NotificationState) -> str:
     """The key of the alerts that share a notice: those of a group.
 
     What a remediation ended is a story of its own. In a notice about the other ends of its machine
     nobody would look for it. Whom an escalation called hears of what it called them for.
     """
-    called = " ".join(("called", *standing.called)) if standing.ended and standing.called else ""
-    handled = "handled" if standing.kind == "handled" else ""
-    return " ".join(filter(None, (standing.group, handled, called)))
+    called = (
+        " ".join(("called", *notification.called))
+        if notification.ended and notification.called
+        else ""
+    )
+    handled = "handled" if notification.kind == "handled" else ""
+    return " ".join(filter(None, (notification.group, handled, called)))

@@ -9,7 +9,7 @@ from datetime import datetime
 from services.healer.model.action import Action
 from services.healer.model.incident import Incident
 from services.healer.model.notice import ENDINGS, Kind, Line, Notice
-from services.healer.model.notification import Flap, Standing
+from services.healer.model.notification import Flap, NotificationState
 from services.healer.notify.opening import calmed, opening, outcome
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.story import lines
@@ -32,7 +32,7 @@ _COMMANDS = {
 
 
 def compose(
-    standing: Standing,
+    notification: NotificationState,
     incident: Incident,
     kind: Kind,
     now: datetime,
@@ -46,7 +46,7 @@ def compose(
     """The next notice about the incident; it begins a thread of its own if it is the first.
 
     Args:
-        standing: what people know so far.
+        notification: what people know so far.
         incident: what they are notified of.
         kind: what the notice says of it.
         now: its time.
@@ -56,49 +56,51 @@ def compose(
         flap: how its series flaps, if it does.
         action: what a person is asked to approve, if anything.
     """
-    sight = incident.sight
+    observation = incident.observation
     item = ITEMS.get(incident.series.item)
     unit = item.unit if item else ""
     found = incident.evidence
     exact = exact_command(incident.plan)
-    calm = kind == "resolved" and standing.said == "flapping"
+    calm = kind == "resolved" and notification.said == "flapping"
     return Notice(
-        message_id=message_id(incident.incident_id, standing.notices + 1),
-        thread_id=standing.thread_id,
+        message_id=message_id(incident.incident_id, notification.notices + 1),
+        thread_id=notification.thread_id,
         incident_id=incident.incident_id,
-        group=standing.group,
+        group=notification.group,
         kind=kind,
-        severity=standing.severity if kind in ENDINGS else incident.severity,
+        severity=notification.severity if kind in ENDINGS else incident.severity,
         series=incident.series,
         family=incident.family,
-        labels=standing.labels,
-        value=sight.value if kind not in ENDINGS or incident.left_at is None else incident.left_at,
+        labels=notification.labels,
+        value=observation.value
+        if kind not in ENDINGS or incident.left_at is None
+        else incident.left_at,
         unit=unit,
-        threshold=sight.threshold,
-        above=sight.above,
-        sentence=sight.sentence,
+        threshold=observation.threshold,
+        above=observation.above,
+        sentence=observation.sentence,
         signal=incident.signal,
-        anomaly_kind=sight.kind,
+        anomaly_kind=observation.kind,
         opening=calmed(incident, now) if calm else opening(incident, kind, now, flap, action),
         gone=incident.gone_since is not None,
         outcome=outcome(incident, kind),
-        story=tuple(lines((*incident.narrative, *standing.history), unit, now)),
+        story=tuple(lines((*incident.narrative, *notification.history), unit, now)),
         next_step="" if kind in ENDINGS else next_step,
         runbook_url=runbook_url,
         rule=rule,
-        crossing_ms=sight.crossing_ms,
-        earliest_ms=sight.earliest_ms,
-        latest_ms=sight.latest_ms,
-        predicted_value=sight.predicted_value,
-        recent=sight.recent,
-        band=sight.band,
+        crossing_ms=observation.crossing_ms,
+        earliest_ms=observation.earliest_ms,
+        latest_ms=observation.latest_ms,
+        predicted_value=observation.predicted_value,
+        recent=observation.recent,
+        band=observation.band,
         after=incident.after,
         remediation=incident.remediation,
         evidence_title=found.title if found else "",
         evidence_truncated=found.truncated if found else False,
         evidence=found.rows if found else (),
         evidence_more=found.more if found else (),
-        evidence_note=standing.note,
+        evidence_note=notification.note,
         actions=incident.actions,
         suggested_command=exact or suggested_command(incident.series, incident.family),
         planned=bool(exact),
@@ -109,23 +111,23 @@ def compose(
     )
 
 
-def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
+def line(notification: NotificationState, kind: Kind, cause: str = "") -> Line:
     """The alert in one row."""
     return Line(
-        incident_id=standing.incident_id,
+        incident_id=notification.incident_id,
         kind=kind,
-        severity=standing.severity,
-        series=standing.series,
-        family=standing.labels.get("family", "other"),
-        value=standing.value,
-        threshold=standing.threshold,
-        sentence=standing.sentence,
-        signal=standing.signal,
-        labels=standing.labels,
-        gone=standing.gone,
+        severity=notification.severity,
+        series=notification.series,
+        family=notification.labels.get("family", "other"),
+        value=notification.value,
+        threshold=notification.threshold,
+        sentence=notification.sentence,
+        signal=notification.signal,
+        labels=notification.labels,
+        gone=notification.gone,
         cause=cause,
-        alone=standing.alone,
-        since=standing.since,
+        alone=notification.alone,
+        since=notification.since,
     )
 
 

@@ -10,10 +10,10 @@ from functools import cached_property
 
 from services.healer.model.notification import (
     FLAPS,
-    STANDINGS,
+    NOTIFICATION_STATES,
     Flap,
-    Standing,
-    StandingStatus,
+    NotificationState,
+    NotificationStatus,
     series_key,
 )
 from services.healer.notify.flapping import held_until
@@ -67,59 +67,59 @@ class Filters:
         self._attached: dict[str, str] = {}
         """The cause to which each alert was attached at this moment."""
 
-    def verdict(self, standing: Standing) -> Verdict:
+    def verdict(self, notification: NotificationState) -> Verdict:
         """Decide on an alert now; of a series' alerts, the newest must be decided first."""
-        if standing.ended:
-            return self._of_ended(standing)
-        if (hold := self._silenced(standing)) is not None:
+        if notification.ended:
+            return self._of_ended(notification)
+        if (hold := self._silenced(notification)) is not None:
             return hold
-        if self._still_attached(standing):
-            return Hold(standing.held_by, self._recheck(standing), standing.cause)
-        if (found := self._causes.of(standing.incident_id, standing.labels)) is not None:
+        if self._still_attached(notification):
+            return Hold(notification.held_by, self._recheck(notification), notification.cause)
+        if (found := self._causes.of(notification.incident_id, notification.labels)) is not None:
             rule, cause = found
-            if not self._follows(cause, standing.incident_id):
-                self._attached[standing.incident_id] = cause
-                return Hold(_BY_RULE + rule, self._recheck(standing), cause)
-        if (hold := self._overdue(standing)) is not None:
+            if not self._follows(cause, notification.incident_id):
+                self._attached[notification.incident_id] = cause
+                return Hold(_BY_RULE + rule, self._recheck(notification), cause)
+        if (hold := self._overdue(notification)) is not None:
             return hold
-        return self._flapping(standing)
+        return self._flapping(notification)
 
-    def is_silenced(self, standing: Standing) -> bool:
+    def is_silenced(self, notification: NotificationState) -> bool:
         """Whether a silence or a window covers it now."""
-        return self._silenced(standing) is not None
+        return self._silenced(notification) is not None
 
-    def is_muted(self, standing: Standing) -> bool:
+    def is_muted(self, notification: NotificationState) -> bool:
         """Return whether it is silenced, or follows from a cause that people were notified of."""
-        if self.is_silenced(standing):
+        if self.is_silenced(notification):
             return True
-        found = self._causes.of(standing.incident_id, standing.labels)
-        cause = self._records.get(STANDINGS, found[1]) if found is not None else None
+        found = self._causes.of(notification.incident_id, notification.labels)
+        cause = self._records.get(NOTIFICATION_STATES, found[1]) if found is not None else None
         # A cause that is attached to it itself holds nothing back.
-        return cause is not None and self._is_notified(cause, {standing.incident_id})
+        return cause is not None and self._is_notified(cause, {notification.incident_id})
 
-    def _overdue(self, standing: Standing) -> Hold | None:
+    def _overdue(self, notification: NotificationState) -> Hold | None:
         """Hold a prediction whose crossing has passed, because the alarm would be notified."""
-        crossing = standing.crossing_ms
+        crossing = notification.crossing_ms
         if crossing is None or crossing > self._now.timestamp() * 1000:
             return None
-        return Hold(OVERDUE, self._recheck(standing))
+        return Hold(OVERDUE, self._recheck(notification))
 
-    def _still_attached(self, standing: Standing) -> bool:
+    def _still_attached(self, notification: NotificationState) -> bool:
         """Whether its cause still holds it, found by two look-ups."""
-        if standing.status != "held" or not standing.cause:
+        if notification.status != "held" or not notification.cause:
             return False
-        rule = self._by_name.get(standing.held_by.removeprefix(_BY_RULE))
-        cause = self._records.get(STANDINGS, standing.cause)
+        rule = self._by_name.get(notification.held_by.removeprefix(_BY_RULE))
+        cause = self._records.get(NOTIFICATION_STATES, notification.cause)
         return (
             rule is not None
             and cause is not None
             and rule.is_source(cause.labels)
-            and rule.is_target(standing.labels)
-            and rule.place(cause.labels) == rule.place(standing.labels)
-            and self._is_notified(cause, {standing.incident_id})
+            and rule.is_target(notification.labels)
+            and rule.place(cause.labels) == rule.place(notification.labels)
+            and self._is_notified(cause, {notification.incident_id})
         )
 
-    def _is_notified(self, cause: Standing, under: set[str]) -> bool:
+    def _is_notified(self, cause: NotificationState, under: set[str]) -> bool:
         """Whether people know of the cause or will within moments, itself or as part of another's.
 
         ``under``: what would be attached to it; causes that wait for each other hold nothing back.
@@ -128,10 +128,10 @@ class Filters:
             return False
         if cause.known:
             return True
-        if cause.status is StandingStatus.HELD and cause.cause:
-            root = self._records.get(STANDINGS, cause.cause)
+        if cause.status is NotificationStatus.HELD and cause.cause:
+            root = self._records.get(NOTIFICATION_STATES, cause.cause)
             return root is not None and self._is_notified(root, under | {cause.incident_id})
-        if cause.status is StandingStatus.HELD:
+        if cause.status is NotificationStatus.HELD:
             return False
         holds = (self._silenced(cause), self._overdue(cause), self._damped_until(cause))
         return all(hold is None for hold in holds) or self._unannounced(cause)
@@ -143,16 +143,16 @@ class Filters:
             above = self._attached.get(above)
         return above is not None
 
-    def _recheck(self, standing: Standing) -> datetime:
+    def _recheck(self, notification: NotificationState) -> datetime:
         """Check alerts at different times, even if they arrived together."""
-        share = zlib.crc32(standing.incident_id.encode()) / 2**32
+        share = zlib.crc32(notification.incident_id.encode()) / 2**32
         return self._now + _RECHECK * (1 + share) / 2
 
     @cached_property
-    def open(self) -> Sequence[Standing]:
+    def open(self) -> Sequence[NotificationState]:
         """Every alert that has not ended, oldest first."""
-        found = self._records.find(STANDINGS, limit=_MAX_NOTIFICATIONS)
-        return [standing for standing in found if not standing.ended]
+        found = self._records.find(NOTIFICATION_STATES, limit=_MAX_NOTIFICATIONS)
+        return [notification for notification in found if not notification.ended]
 
     @cached_property
     def _silences(self) -> list[tuple[Silence, datetime]]:
@@ -160,18 +160,18 @@ class Filters:
         open_now = [(silence, silence.open_until(self._now)) for silence in known]
         return [(silence, until) for silence, until in open_now if until is not None]
 
-    def effects(self, cause: str) -> list[Standing]:
+    def effects(self, cause: str) -> list[NotificationState]:
         """The open alerts that follow from this one."""
         return [changed(s, cause=cause) for s in self._effects.get(cause, ())]
 
     @cached_property
-    def _effects(self) -> dict[str, list[Standing]]:
+    def _effects(self) -> dict[str, list[NotificationState]]:
         """The effects of each cause."""
-        found: dict[str, list[Standing]] = {}
-        for standing in self.open if self._rules else ():
-            why = self._causes.of(standing.incident_id, standing.labels)
+        found: dict[str, list[NotificationState]] = {}
+        for notification in self.open if self._rules else ():
+            why = self._causes.of(notification.incident_id, notification.labels)
             if why is not None:
-                found.setdefault(why[1], []).append(standing)
+                found.setdefault(why[1], []).append(notification)
         return found
 
     @cached_property
@@ -188,56 +188,56 @@ class Filters:
         notified = [(s.incident_id, s.labels) for s in found if self._is_notified(s, set())]
         return Causes(self._rules, notified)
 
-    def _of_ended(self, standing: Standing) -> Verdict:
+    def _of_ended(self, notification: NotificationState) -> Verdict:
         """Notify of an end only if people were notified of the alert."""
-        heard, handled = standing.said is not None, standing.tell == "handled"
-        if standing.said == "flapping" and self._flap(standing) is not None:
+        heard, handled = notification.said is not None, notification.tell == "handled"
+        if notification.said == "flapping" and self._flap(notification) is not None:
             return Drop("the series flaps, which ends when it is calm")
-        if not heard and not handled and not self._unannounced(standing):
+        if not heard and not handled and not self._unannounced(notification):
             return Drop("it ended before anybody had heard of it")
         for silence, _ in self._silences:
-            if silence.covers(standing.labels) and not (heard and silence.tell_resolved):
+            if silence.covers(notification.labels) and not (heard and silence.tell_resolved):
                 return Drop(f"its end is muted by silence {silence.silence_id}")
-        return None if heard or handled else self._announce(standing)
+        return None if heard or handled else self._announce(notification)
 
-    def _silenced(self, standing: Standing) -> Hold | None:
-        ends = [(until, s) for s, until in self._silences if s.covers(standing.labels)]
+    def _silenced(self, notification: NotificationState) -> Hold | None:
+        ends = [(until, s) for s, until in self._silences if s.covers(notification.labels)]
         if not ends:
             return None
         until, silence = max(ends, key=lambda end: end[0])
         return Hold(f"silence {silence.silence_id}", until)
 
-    def _flapping(self, standing: Standing) -> Hold | Announce | None:
+    def _flapping(self, notification: NotificationState) -> Hold | Announce | None:
         """Announce flapping once; then notify only of what lasts, or was known before."""
-        if self._unannounced(standing) and _damped(standing):
-            return self._announce(standing)
-        until = self._damped_until(standing)
+        if self._unannounced(notification) and _damped(notification):
+            return self._announce(notification)
+        until = self._damped_until(notification)
         return Hold("flapping", until) if until is not None else None
 
-    def _damped_until(self, standing: Standing) -> datetime | None:
+    def _damped_until(self, notification: NotificationState) -> datetime | None:
         """The time until which flapping holds the alert back, if it does."""
-        flap = self._flap(standing)
-        if flap is None or not _damped(standing):
+        flap = self._flap(notification)
+        if flap is None or not _damped(notification):
             return None
         how = self._settings.flapping
-        until = held_until(flap, standing.since, standing.severity, how)
+        until = held_until(flap, notification.since, notification.severity, how)
         return until if until > self._now else None
 
-    def _announce(self, standing: Standing) -> Announce:
-        self._announcing.add(series_key(standing.series))
+    def _announce(self, notification: NotificationState) -> Announce:
+        self._announcing.add(series_key(notification.series))
         return Announce()
 
-    def _unannounced(self, standing: Standing) -> bool:
+    def _unannounced(self, notification: NotificationState) -> bool:
         """Whether the series flaps and nobody was notified of that."""
-        flap = self._flap(standing)
+        flap = self._flap(notification)
         return flap is not None and not flap.announced and flap.key not in self._announcing
 
-    def _flap(self, standing: Standing) -> Flap | None:
-        if not standing.flapping:
+    def _flap(self, notification: NotificationState) -> Flap | None:
+        if not notification.flapping:
             return None
-        return self._records.get(FLAPS, series_key(standing.series))
+        return self._records.get(FLAPS, series_key(notification.series))
 
 
-def _damped(standing: Standing) -> bool:
+def _damped(notification: NotificationState) -> bool:
     """Whether flapping affects it; alerts that people know or must handle are unaffected."""
-    return not standing.known and standing.tell != "escalated"
+    return not notification.known and notification.tell != "escalated"

@@ -8,43 +8,47 @@ from datetime import timedelta
 from services.healer.model.incident import INCIDENTS, open_incident
 from services.healer.model.notification import (
     FLAPS,
-    STANDINGS,
+    NOTIFICATION_STATES,
     Flap,
-    Standing,
-    StandingStatus,
+    NotificationState,
+    NotificationStatus,
     series_key,
 )
 from services.healer.model.transitions import Phase
-from services.healer.notify.standings import standing_of
+from services.healer.notify.notification_states import notification_of
 from shared.changes import changed
 from shared.service import Context
 
 _LATER = timedelta(seconds=60)
 
 
-def notified(standing: Standing, ctx: Context) -> None:
-    """People were notified, as the standing says, of an alert whose series may flap."""
-    flap = ctx.records.get(FLAPS, series_key(standing.series)) if standing.flapping else None
+def notified(notification: NotificationState, ctx: Context) -> None:
+    """People were notified, as the notification says, of an alert whose series may flap."""
+    flap = (
+        ctx.records.get(FLAPS, series_key(notification.series)) if notification.flapping else None
+    )
     if flap is None:
         return
     update: dict[str, object] = {}
-    if standing.said == "flapping":
-        update = {"announced": True, "thread_id": standing.thread_id}
-        update |= {"announced_by": standing.incident_id}
-    ctx.records.put(FLAPS, _counted(changed(flap, **update), standing))
+    if notification.said == "flapping":
+        update = {"announced": True, "thread_id": notification.thread_id}
+        update |= {"announced_by": notification.incident_id}
+    ctx.records.put(FLAPS, _counted(changed(flap, **update), notification))
 
 
-def dropped(standing: Standing, ctx: Context) -> None:
+def dropped(notification: NotificationState, ctx: Context) -> None:
     """There is nothing more to say of this alert; its series may flap on."""
-    flap = ctx.records.get(FLAPS, series_key(standing.series)) if standing.flapping else None
+    flap = (
+        ctx.records.get(FLAPS, series_key(notification.series)) if notification.flapping else None
+    )
     if flap is not None:
-        ctx.records.put(FLAPS, _counted(flap, standing))
+        ctx.records.put(FLAPS, _counted(flap, notification))
 
 
-def _counted(flap: Flap, standing: Standing) -> Flap:
+def _counted(flap: Flap, notification: NotificationState) -> Flap:
     """With the number of the newest alert's notices, so that no later one has the same id."""
-    newest = flap.incident_id == standing.incident_id
-    return changed(flap, **({"notices": standing.notices} if newest else {}))
+    newest = flap.incident_id == notification.incident_id
+    return changed(flap, **({"notices": notification.notices} if newest else {}))
 
 
 def calmed(group_by: Sequence[str], ctx: Context) -> None:
@@ -61,16 +65,16 @@ def _end(flap: Flap, group_by: Sequence[str], ctx: Context) -> None:
     if last is None:
         return
     current = open_incident(ctx.records, last.series) or last
-    standing = ctx.records.get(STANDINGS, current.incident_id)
+    notification = ctx.records.get(NOTIFICATION_STATES, current.incident_id)
     said: dict[str, object] = {"said": "flapping", "thread_id": flap.thread_id}
     said |= {"ends": flap.announced_by}
     if current.phase is not Phase.CLOSED:
-        if standing is None:  # it is being handled, and nobody is to be notified yet
+        if notification is None:  # it is being handled, and nobody is to be notified yet
             ctx.records.put(FLAPS, changed(flap, until=ctx.now + _LATER))
-        elif not standing.known:
-            ctx.records.put(STANDINGS, changed(standing, **said))
+        elif not notification.known:
+            ctx.records.put(NOTIFICATION_STATES, changed(notification, **said))
         return
-    over = {"status": StandingStatus.PENDING, "tell": "resolved", "ended": True, "due": ctx.now}
-    if standing is None:
-        standing = changed(standing_of(current, group_by), notices=flap.notices)
-    ctx.records.put(STANDINGS, changed(standing, **(said | over)))
+    over = {"status": NotificationStatus.PENDING, "tell": "resolved", "ended": True, "due": ctx.now}
+    if notification is None:
+        notification = changed(notification_of(current, group_by), notices=flap.notices)
+    ctx.records.put(NOTIFICATION_STATES, changed(notification, **(said | over)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.healer.model.action import ACTIONS
 from services.healer.model.incident import Incident
 from services.healer.model.notice import ENDINGS, Kind, Notice
-from services.healer.model.notification import FLAPS, Standing, series_key
+from services.healer.model.notification import FLAPS, NotificationState, series_key
 from services.healer.model.policy import Policy
 from services.healer.notify import escalation
 from services.healer.notify.compose import compose
@@ -17,7 +17,7 @@ from shared.service import Context
 
 
 def notice_of(
-    standing: Standing,
+    notification: NotificationState,
     incident: Incident,
     kind: Kind,
     alerting: Alerting,
@@ -25,22 +25,24 @@ def notice_of(
     ctx: Context,
 ) -> Notice:
     """Build the notification about the incident's present state."""
-    rule = policy.rule(incident.series, incident.sight.kind)
+    rule = policy.rule(incident.series, incident.observation.kind)
     action = None
     if incident.handling == "approve" and incident.action_id:
         action = ctx.records.get(ACTIONS, incident.action_id)
     asked = action is not None and action.state is ActionState.PROPOSED
-    flap = ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None
-    ends = standing.ends or (flap.announced_by if flap is not None else "")
+    flap = ctx.records.get(FLAPS, series_key(incident.series)) if notification.flapping else None
+    ends = notification.ends or (flap.announced_by if flap is not None else "")
     composed = compose(
-        standing,
+        notification,
         incident,
         kind,
         ctx.now,
         runbook_url=(rule and rule.runbook_url) or alerting.runbook(incident.series.item),
-        rule=in_words(policy, incident.series, incident.sight.kind),
+        rule=in_words(policy, incident.series, incident.observation.kind),
         # A flapping alert does not go on as usual, and the first sentences say how.
-        next_step="" if kind == "flapping" else escalation.next_step(standing, ctx.now, alerting),
+        next_step=""
+        if kind == "flapping"
+        else escalation.next_step(notification, ctx.now, alerting),
         flap=flap,
         action=action if asked else None,
     )

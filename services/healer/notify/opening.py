@@ -71,71 +71,77 @@ def _unit(incident: Incident) -> str:
 
 def _matter(incident: Incident, now: datetime) -> str:
     """The sentence about what is the matter, since when, and how bad."""
-    sight, unit, name = incident.sight, _unit(incident), subject(incident.series)
+    observation, unit, name = incident.observation, _unit(incident), subject(incident.series)
     begun = _begun(incident)
     since = f"since {clock(begun, now)} ({span(now - begun)})"
-    if incident.state is AlertState.PREDICTED and sight.crossing_ms is not None:
+    if incident.state is AlertState.PREDICTED and observation.crossing_ms is not None:
         return _to_come(incident, now)
-    value = quantity(sight.value, unit)
+    value = quantity(observation.value, unit)
     if is_presence(incident.series):
         return f"{_silent(incident)}, noticed at {clock(begun, now)} UTC ({span(now - begun)} ago)."
-    if sight.strange:
+    if observation.strange:
         return (
             f"{name} is at {value}, which is unusual for it: {_move(incident)}{_usual(incident)}, "
             f"{since}."
         )
-    if sight.threshold is None:
-        return f"{name} has been firing {since}: {sight.sentence.rstrip('.')}."
-    side = "above" if sight.above else "below"
-    limit = quantity(sight.threshold, unit)
+    if observation.threshold is None:
+        return f"{name} has been firing {since}: {observation.sentence.rstrip('.')}."
+    side = "above" if observation.above else "below"
+    limit = quantity(observation.threshold, unit)
     return f"{name} is at {value}, {side} its threshold of {limit}, {since}."
 
 
 def _silent(incident: Incident) -> str:
     """The sentence that a machine, or a sender of several, is silent."""
-    if incident.sight.kind is AnomalyKind.GAP:
-        return incident.sight.sentence
+    if incident.observation.kind is AnomalyKind.GAP:
+        return incident.observation.sentence
     return f"{incident.series.host} cannot be reached"
 
 
 def _begun(incident: Incident) -> datetime:
     """The start of the present state; a predicted alarm began after its prediction."""
-    wanted = "anomaly" if incident.sight.strange else "alarm"
+    wanted = "anomaly" if incident.observation.strange else "alarm"
     facts = (fact.at for fact in incident.narrative if fact.kind == wanted)
     return next(facts, incident.opened_at)
 
 
 def _to_come(incident: Incident, now: datetime) -> str:
-    sight, unit, name = incident.sight, _unit(incident), subject(incident.series)
-    verb = "reach" if sight.above else "fall to"
-    limit = quantity(sight.threshold or 0.0, unit)
-    early, late = sight.earliest_ms, sight.latest_ms
+    observation, unit, name = incident.observation, _unit(incident), subject(incident.series)
+    verb = "reach" if observation.above else "fall to"
+    limit = quantity(observation.threshold or 0.0, unit)
+    early, late = observation.earliest_ms, observation.latest_ms
     if early is not None and late is not None and early < late:
         when = f"between {clock_ms(early, now)} and {clock_ms(late, now)} UTC"
     else:
-        when = f"at about {clock_ms(sight.crossing_ms or 0, now)} UTC"
-    sure = sight.probability
+        when = f"at about {clock_ms(observation.crossing_ms or 0, now)} UTC"
+    sure = observation.probability
     will = "may" if sure is not None and sure < _HALF else "will"
     share = f" ({percent(sure)})" if sure is not None else ""
-    value = quantity(sight.value, unit)
+    value = quantity(observation.value, unit)
     return f"{name} {will} {verb} {limit} {when}{share}; it is at {value} now."
 
 
 def _move(incident: Incident) -> str:
     """The word for the value's change."""
-    sight = incident.sight
-    if sight.kind in _SHAPES:
-        return _SHAPES[sight.kind]
-    before = [point.value for point in sight.recent[:-1]]
+    observation = incident.observation
+    if observation.kind in _SHAPES:
+        return _SHAPES[observation.kind]
+    before = [point.value for point in observation.recent[:-1]]
     if not before:
         return "a move"
     middle = sorted(before)[len(before) // 2]
-    return "a rise" if sight.value > middle else "a fall" if sight.value < middle else "a change"
+    return (
+        "a rise"
+        if observation.value > middle
+        else "a fall"
+        if observation.value < middle
+        else "a change"
+    )
 
 
 def _usual(incident: Incident) -> str:
     """The values before it in one number, where there are any."""
-    before = sorted(point.value for point in incident.sight.recent[:-1])
+    before = sorted(point.value for point in incident.observation.recent[:-1])
     if not before:
         return ""
     return f" (before: about {quantity(before[len(before) // 2], _unit(incident))})"
@@ -165,9 +171,11 @@ def _why_escalated(incident: Incident) -> str:
 
 def _wanted(incident: Incident, kind: Kind, action: Action | None, now: datetime) -> str:
     """The sentence that asks something of the reader, and until when."""
-    sight = incident.sight
+    observation = incident.observation
     soon = (
-        _before(sight.earliest_ms or sight.crossing_ms, now) if _is_to_come(incident, kind) else ""
+        _before(observation.earliest_ms or observation.crossing_ms, now)
+        if _is_to_come(incident, kind)
+        else ""
     )
     if action is not None and action.expires is not None:
         until = clock(action.expires, now)
@@ -233,7 +241,7 @@ def _change(read: Verified, unit: str) -> str:
 def _resolved(incident: Incident, now: datetime) -> str:
     unit, name = _unit(incident), subject(incident.series)
     if incident.gone_since is not None:
-        last = incident.sight.value if incident.left_at is None else incident.left_at
+        last = incident.observation.value if incident.left_at is None else incident.left_at
         return f"The alert of {name} ended: {gone(incident.gone_since, last, unit, now)}"
     at = f", at {quantity(incident.left_at, unit)} now" if incident.left_at is not None else ""
     length = span((incident.closed_at or now) - incident.opened_at)
@@ -246,7 +254,7 @@ def _resolved(incident: Incident, now: datetime) -> str:
         )
     if is_presence(incident.series) and at:
         return f"{incident.series.host} sends samples again, after {length}. No action is needed."
-    calm = "is no longer unusual" if incident.sight.strange else "is back to normal"
+    calm = "is no longer unusual" if incident.observation.strange else "is back to normal"
     again = calm if at else "no longer fires"
     return f"{name} {again}{at}, after {length}. No action is needed."
 
@@ -263,11 +271,16 @@ def calmed(incident: Incident, now: datetime) -> str:
 
 def _flapping(incident: Incident, flap: Flap, now: datetime) -> str:
     hold = span(timedelta(seconds=flap.hold_s))
-    sight, unit = incident.sight, _unit(incident)
-    limit = f", threshold {quantity(sight.threshold, unit)}" if sight.threshold is not None else ""
+    observation, unit = incident.observation, _unit(incident)
+    limit = (
+        f", threshold {quantity(observation.threshold, unit)}"
+        if observation.threshold is not None
+        else ""
+    )
     return (
         f"{subject(incident.series)} is flapping: it fired {flap.openings} times since "
-        f"{clock(flap.since, now)} UTC, last at {quantity(sight.value, unit)}{limit}. From now on "
-        f"you are notified only if it fires for longer than {hold}, and once it has calmed down: "
-        f"at {clock(flap.until, now)} UTC, if it does not fire again. Please find out why."
+        f"{clock(flap.since, now)} UTC, last at {quantity(observation.value, unit)}{limit}. "
+        f"From now on you are notified only if it fires for longer than {hold}, and once it has "
+        f"calmed down: at {clock(flap.until, now)} UTC, if it does not fire again. "
+        "Please find out why."
     )

@@ -7,7 +7,11 @@ from datetime import timedelta
 
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.narrative import Notified
-from services.healer.model.notification import STANDINGS, Standing, StandingStatus
+from services.healer.model.notification import (
+    NOTIFICATION_STATES,
+    NotificationState,
+    NotificationStatus,
+)
 from services.healer.model.policy import Policy
 from services.healer.notify import escalation
 from services.healer.notify.compose import line
@@ -39,49 +43,60 @@ class Reminders:
     def send(self, ctx: Context) -> None:
         """Call or remind those whose time has come."""
         filters = Filters(self._alerting, ctx.records, ctx.now)
-        groups: dict[str, list[tuple[Standing, Incident]]] = {}
-        for standing in ctx.records.find(
-            STANDINGS, status=StandingStatus.NOTIFIED, due_before=ctx.now, limit=_MAX_AT_ONCE
+        groups: dict[str, list[tuple[NotificationState, Incident]]] = {}
+        for notification in ctx.records.find(
+            NOTIFICATION_STATES,
+            status=NotificationStatus.NOTIFIED,
+            due_before=ctx.now,
+            limit=_MAX_AT_ONCE,
         ):
-            incident = ctx.records.get(INCIDENTS, standing.incident_id)
-            step = escalation.next_call(standing, self._alerting)
-            if incident is None or escalation.due_at(standing, ctx.now, self._alerting) is None:
-                ctx.records.put(STANDINGS, changed(standing, due=None))
-            elif step is not None and not filters.is_silenced(standing):
-                self._call(standing, incident, step.channels, ctx)
-            elif step is None and _is_grave(incident) and not filters.is_muted(standing):
-                groups.setdefault(standing.group, []).append((standing, incident))
+            incident = ctx.records.get(INCIDENTS, notification.incident_id)
+            step = escalation.next_call(notification, self._alerting)
+            if incident is None or escalation.due_at(notification, ctx.now, self._alerting) is None:
+                ctx.records.put(NOTIFICATION_STATES, changed(notification, due=None))
+            elif step is not None and not filters.is_silenced(notification):
+                self._call(notification, incident, step.channels, ctx)
+            elif step is None and _is_grave(incident) and not filters.is_muted(notification):
+                groups.setdefault(notification.group, []).append((notification, incident))
             else:
-                ctx.records.put(STANDINGS, changed(standing, due=ctx.now + _LATER))
+                ctx.records.put(NOTIFICATION_STATES, changed(notification, due=ctx.now + _LATER))
         for group, due in groups.items():
             self._remind(group, due, filters, ctx)
 
     def _call(
-        self, standing: Standing, incident: Incident, channels: tuple[str, ...], ctx: Context
+        self,
+        notification: NotificationState,
+        incident: Incident,
+        channels: tuple[str, ...],
+        ctx: Context,
     ) -> None:
         """Notify the channels of the next step; they are notified of the end, too."""
-        called = tuple(dict.fromkeys((*standing.called, *channels)))
-        following = changed(standing, step=standing.step + 1, called=called)
+        called = tuple(dict.fromkeys((*notification.called, *channels)))
+        following = changed(notification, step=notification.step + 1, called=called)
         notice = notice_of(following, incident, "unanswered", self._alerting, self._policy, ctx)
         deliveries = self._dispatch.put(notice, ctx, only=channels)
         self._note([following], notice.message_id, deliveries, ctx)
 
     def _remind(
-        self, group: str, due: list[tuple[Standing, Incident]], filters: Filters, ctx: Context
+        self,
+        group: str,
+        due: list[tuple[NotificationState, Incident]],
+        filters: Filters,
+        ctx: Context,
     ) -> None:
         """One notice reminds of all alerts of the group that nobody takes care of."""
-        first = [standing for standing, _ in due]
+        first = [notification for notification, _ in due]
         told = ctx.records.find(
-            STANDINGS, status=StandingStatus.NOTIFIED, group=group, limit=_MAX_AT_ONCE
+            NOTIFICATION_STATES, status=NotificationStatus.NOTIFIED, group=group, limit=_MAX_AT_ONCE
         )
         others = [
-            standing
-            for standing in told
-            if standing not in first
-            and escalation.is_repeated(standing, self._alerting)
-            and (found := ctx.records.get(INCIDENTS, standing.incident_id)) is not None
+            notification
+            for notification in told
+            if notification not in first
+            and escalation.is_repeated(notification, self._alerting)
+            and (found := ctx.records.get(INCIDENTS, notification.incident_id)) is not None
             and _is_grave(found)
-            and not filters.is_muted(standing)
+            and not filters.is_muted(notification)
         ]
         members = [*first, *others]
         main, incident = due[0]
@@ -96,12 +111,16 @@ class Reminders:
         self._note(members, notice.message_id, deliveries, ctx)
 
     def _note(
-        self, standings: Iterable[Standing], message_id: str, deliveries: int, ctx: Context
+        self,
+        notifications: Iterable[NotificationState],
+        message_id: str,
+        deliveries: int,
+        ctx: Context,
     ) -> None:
         fact = Notified(at=ctx.now, said="unanswered", message_id=message_id, deliveries=deliveries)
-        for standing in standings:
-            due = escalation.due_at(standing, ctx.now, self._alerting)
-            self._log.notified_again(standing, fact, due, ctx)
+        for notification in notifications:
+            due = escalation.due_at(notification, ctx.now, self._alerting)
+            self._log.notified_again(notification, fact, due, ctx)
 
 
 def _is_grave(incident: Incident) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.healer.model.notification import Standing, StandingStatus
+from services.healer.model.notification import NotificationState, NotificationStatus
 from services.healer.notify.filters import Announce, Drop, Filters, Hold
 from shared.changes import changed
 
@@ -14,37 +14,37 @@ from shared.changes import changed
 class Sifted:
     """The notification states, sorted by what is done with them."""
 
-    tell: list[Standing] = field(default_factory=list)
-    held: list[tuple[Standing, Hold]] = field(default_factory=list)
-    dropped: list[tuple[Standing, Drop]] = field(default_factory=list)
+    tell: list[NotificationState] = field(default_factory=list)
+    held: list[tuple[NotificationState, Hold]] = field(default_factory=list)
+    dropped: list[tuple[NotificationState, Drop]] = field(default_factory=list)
 
-    def attached(self) -> dict[str, tuple[Standing, Hold]]:
+    def attached(self) -> dict[str, tuple[NotificationState, Hold]]:
         """The alerts newly attached to a cause, with the hold, by incident."""
         return {
-            standing.incident_id: (standing, hold)
-            for standing, hold in self.held
-            if hold.cause and standing.status is not StandingStatus.HELD
+            notification.incident_id: (notification, hold)
+            for notification, hold in self.held
+            if hold.cause and notification.status is not NotificationStatus.HELD
         }
 
     def __add__(self, other: Sifted) -> Sifted:
         return Sifted(self.tell + other.tell, self.held + other.held, self.dropped + other.dropped)
 
 
-def sifted(candidates: Sequence[Standing], filters: Filters) -> Sifted:
+def sifted(candidates: Sequence[NotificationState], filters: Filters) -> Sifted:
     """The candidates under these filters, in their order."""
     found = Sifted()
     # The latest alert of a series must be considered first.
-    newest_first = sorted(candidates, key=lambda standing: standing.since, reverse=True)
+    newest_first = sorted(candidates, key=lambda notification: notification.since, reverse=True)
     verdicts = {each.incident_id: filters.verdict(each) for each in newest_first}
-    for standing in candidates:
-        match verdicts[standing.incident_id]:
+    for notification in candidates:
+        match verdicts[notification.incident_id]:
             case Hold() as hold:
-                found.held.append((standing, hold))
+                found.held.append((notification, hold))
             case Drop() as drop:
-                found.dropped.append((standing, drop))
+                found.dropped.append((notification, drop))
             case verdict:
                 announces = isinstance(verdict, Announce)
-                found.tell.append(changed(standing, announces=announces))
+                found.tell.append(changed(notification, announces=announces))
     return found
 
 

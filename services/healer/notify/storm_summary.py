@@ -14,11 +14,11 @@ from services.healer.model.narrative import Notified
 from services.healer.model.notice import Summary
 from services.healer.model.notification import (
     NOTICES,
-    STANDINGS,
+    NOTIFICATION_STATES,
     STORM,
+    NotificationState,
+    NotificationStatus,
     Settling,
-    Standing,
-    StandingStatus,
     StormState,
 )
 from services.healer.notify import escalation, storms
@@ -31,7 +31,7 @@ from shared.changes import changed
 from shared.service import Context
 
 _ESCALATED = 10
-_UNHEARD = frozenset({StandingStatus.WAITING, StandingStatus.PENDING})
+_UNHEARD = frozenset({NotificationStatus.WAITING, NotificationStatus.PENDING})
 Holds = Mapping[str, Hold]
 """The hold of each incident that a summary attaches to a cause."""
 
@@ -50,8 +50,8 @@ class StormSummaries:
     def parts(
         self,
         state: StormState,
-        tell: Sequence[Standing],
-        attached: Mapping[str, tuple[Standing, Hold]],
+        tell: Sequence[NotificationState],
+        attached: Mapping[str, tuple[NotificationState, Hold]],
         now: datetime,
     ) -> list[Callable[[Context], None]]:
         """The parts that send the next summary of the storm and record it."""
@@ -72,8 +72,12 @@ class StormSummaries:
         if record is None or not isinstance(record.notice, Summary):
             return [self._settled]
         left = [row.incident_id for row in record.notice.rows[settling.done :] if row.cause]
-        ctx.records.read_ahead(STANDINGS, keys=left)
-        found = [standing for each in left if (standing := ctx.records.get(STANDINGS, each))]
+        ctx.records.read_ahead(NOTIFICATION_STATES, keys=left)
+        found = [
+            notification
+            for each in left
+            if (notification := ctx.records.get(NOTIFICATION_STATES, each))
+        ]
         filters = Filters(self._alerting, ctx.records, ctx.now)
         held = sifted(found, filters).attached()
         holds = {incident: hold for incident, (_, hold) in held.items()}
@@ -102,14 +106,14 @@ class StormSummaries:
             return
         end = start + self._at_once
         rows = summary.rows[start:end]
-        ctx.records.read_ahead(STANDINGS, keys=[row.incident_id for row in rows])
+        ctx.records.read_ahead(NOTIFICATION_STATES, keys=[row.incident_id for row in rows])
         thread = summary.thread_id or summary.message_id
         for number, row in enumerate(rows, start):
-            standing = ctx.records.get(STANDINGS, row.incident_id)
-            if standing is None:
+            notification = ctx.records.get(NOTIFICATION_STATES, row.incident_id)
+            if notification is None:
                 continue
             if row.cause:
-                self._attach(standing, holds.get(row.incident_id), ctx)
+                self._attach(notification, holds.get(row.incident_id), ctx)
                 continue
             fact = Notified(
                 at=ctx.now,
@@ -117,19 +121,19 @@ class StormSummaries:
                 message_id=settling.message_id,
                 deliveries=settling.deliveries,
             )
-            due = escalation.due_at(standing, ctx.now, self._alerting)
+            due = escalation.due_at(notification, ctx.now, self._alerting)
             escalates_at = due if number < _ESCALATED else None
             said = (row.kind, row.severity)
-            self._log.notified(standing, said, fact, thread, escalates_at, ctx)
+            self._log.notified(notification, said, fact, thread, escalates_at, ctx)
         ctx.records.put(
             STORM,
             changed(state, settling=changed(settling, done=end)),
         )
 
-    def _attach(self, standing: Standing, hold: Hold | None, ctx: Context) -> None:
+    def _attach(self, notification: NotificationState, hold: Hold | None, ctx: Context) -> None:
         """Hold it by its cause, unless it has changed; then the next summary includes it."""
-        if hold is not None and not standing.ended and standing.status in _UNHEARD:
-            self._log.hold(standing, hold, ctx)
+        if hold is not None and not notification.ended and notification.status in _UNHEARD:
+            self._log.hold(notification, hold, ctx)
 
     @staticmethod
     def _settled(ctx: Context) -> None:

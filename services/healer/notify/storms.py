@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from services.healer.model.notice import ENDINGS, Line, Summary
-from services.healer.model.notification import Standing, StormState
+from services.healer.model.notification import NotificationState, StormState
 from services.healer.model.policy import RANK, worst
 from services.healer.notify.compose import line, message_id
 from services.healer.notify.render.numbers import counted
@@ -79,8 +79,8 @@ def goes_on(state: StormState, fresh: int, now: datetime, how: Storm) -> StormSt
 
 def summary(
     state: StormState,
-    causes: Sequence[Standing],
-    attached: Sequence[Standing],
+    causes: Sequence[NotificationState],
+    attached: Sequence[NotificationState],
     now: datetime,
     how: Storm,
     *,
@@ -96,7 +96,7 @@ def summary(
         how: the settings.
         over: whether it is the storm's last.
     """
-    effects = Counter(standing.cause for standing in attached)
+    effects = Counter(notification.cause for notification in attached)
     first = sorted(
         causes, key=lambda s: (s.ended, -effects[s.incident_id], -RANK[s.severity], s.since)
     )
@@ -143,7 +143,7 @@ def _on(rows: Sequence[Line]) -> str:
 
 def _sentences(
     state: StormState,
-    causes: Sequence[Standing],
+    causes: Sequence[NotificationState],
     rows: Sequence[Line],
     effects: dict[str, int],
     *,

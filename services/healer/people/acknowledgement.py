@@ -13,7 +13,7 @@ from services.healer.incidents.store import IncidentStore
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.narrative import Acknowledged
 from services.healer.model.notice import Line
-from services.healer.model.notification import STANDINGS, StandingStatus
+from services.healer.model.notification import NOTIFICATION_STATES, NotificationStatus
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
@@ -73,14 +73,14 @@ class People:
         if incident.acknowledged_by:
             return
         taken = incident.acknowledged(by).tells(Acknowledged(at=ctx.now, by=by))
-        standing = ctx.records.get(STANDINGS, incident_id)
-        if standing is not None:
+        notification = ctx.records.get(NOTIFICATION_STATES, incident_id)
+        if notification is not None:
             calm: dict[str, object] = {"acknowledged": True}
-            if standing.status is StandingStatus.NOTIFIED:
-                calm |= {"due": None, "notices": standing.notices + 1}
-                notice = compose(standing, taken, "acknowledged", ctx.now)
-                self.dispatch.put(notice, ctx, called=standing.called)
-            ctx.records.put(STANDINGS, with_changes(standing, **calm))
+            if notification.status is NotificationStatus.NOTIFIED:
+                calm |= {"due": None, "notices": notification.notices + 1}
+                notice = compose(notification, taken, "acknowledged", ctx.now)
+                self.dispatch.put(notice, ctx, called=notification.called)
+            ctx.records.put(NOTIFICATION_STATES, with_changes(notification, **calm))
         yield from self.incidents.store(incident, taken, ctx)
 
     def incident_acknowledge(self, message: IncidentAcknowledge, ctx: Context) -> Iterable[Message]:
@@ -154,8 +154,8 @@ class People:
         since = ctx.now - timedelta(days=days)
         past = [i for i in _incidents(ctx.records) if i.opened_at >= since and _about(silence, i)]
         muted = [i for i in past if _would_have_muted(silence, i.opened_at)]
-        standings = ctx.records.find(STANDINGS, limit=_MAX_RECORDS)
-        now_open = [s for s in standings if not s.ended and silence.covers(s.labels)]
+        notifications = ctx.records.find(NOTIFICATION_STATES, limit=_MAX_RECORDS)
+        now_open = [s for s in notifications if not s.ended and silence.covers(s.labels)]
         return Preview(
             mutes_now=silence.open_until(ctx.now) is not None,
             windows=tuple(silence.windows(ctx.now, _WINDOWS)),

@@ -112,9 +112,9 @@ class Decisions:
         yield AnomalyJudged(
             label_id=deterministic_id("label", message.alert_id, message.anomaly, message.by),
             series=incident.series,
-            direction=incident.sight.direction or _side(above=incident.sight.above),
+            direction=incident.observation.direction or _side(above=incident.observation.above),
             anomaly=message.anomaly,
-            value=incident.sight.value,
+            value=incident.observation.value,
             by=message.by,
             at=ctx.now,
         )

@@ -6,7 +6,11 @@ from datetime import timedelta
 
 from pydantic import AwareDatetime, BaseModel
 
-from services.healer.model.notification import STANDINGS, Standing, StandingStatus
+from services.healer.model.notification import (
+    NOTIFICATION_STATES,
+    NotificationState,
+    NotificationStatus,
+)
 from services.healer.notify.render.story import held_back
 from shared.contracts.alerts import Severity
 from shared.service import Context
@@ -28,8 +32,8 @@ class Unheard(BaseModel):
 
 def unheard(ctx: Context) -> list[Unheard]:
     """The oldest of them; a prediction that is past, and what follows from a cause, are none."""
-    waiting = (StandingStatus.WAITING, StandingStatus.PENDING, StandingStatus.HELD)
-    found = ctx.records.find(STANDINGS, status=waiting, limit=_LOOKED_AT)
+    waiting = (NotificationStatus.WAITING, NotificationStatus.PENDING, NotificationStatus.HELD)
+    found = ctx.records.find(NOTIFICATION_STATES, status=waiting, limit=_LOOKED_AT)
     missed = [
         Unheard(alert_id=s.incident_id, since=s.since, why=_why(s), until=s.due)
         for s in found
@@ -39,7 +43,7 @@ def unheard(ctx: Context) -> list[Unheard]:
     return missed[:_MOST]
 
 
-def _why(standing: Standing) -> str:
-    if standing.status is StandingStatus.HELD:
-        return held_back(standing.held_by)
+def _why(notification: NotificationState) -> str:
+    if notification.status is NotificationStatus.HELD:
+        return held_back(notification.held_by)
     return "it waits for the next summary or for its group's turn"

@@ -16,11 +16,11 @@ from services.healer.model.notification import (
     DELIVERIES,
     FLAPS,
     HEARD,
+    NOTIFICATION_STATES,
     SERIES_SEEN,
-    STANDINGS,
     STORM,
-    Standing,
-    StandingStatus,
+    NotificationState,
+    NotificationStatus,
     series_key,
 )
 from services.healer.notify.channels.base import Channel
@@ -69,7 +69,7 @@ class Story(BaseModel):
     closed_at: datetime | None
     opening: str
     """The first sentences of a notice, if it were written now."""
-    standing: str
+    notification: str
     """The state of notification: waiting, pending, held, notified, over, or not for people."""
     held_by: str = ""
     until: datetime | None = None
@@ -78,24 +78,24 @@ class Story(BaseModel):
     """What was found on the machine, of one alert that is asked for; secrets are masked."""
 
 
-class Stand(BaseModel):
+class NotificationView(BaseModel):
     """The notification state of an alert."""
 
-    standing: str
+    status: str
     """As of a ``Story``."""
     held_by: str = ""
     until: datetime | None = None
 
 
-def stands(alert_ids: Iterable[str], ctx: Context) -> dict[str, Stand]:
+def notification_views(alert_ids: Iterable[str], ctx: Context) -> dict[str, NotificationView]:
     """Return how far people are notified of each of these alerts that is known."""
-    found: dict[str, Stand] = {}
+    found: dict[str, NotificationView] = {}
     for alert_id in alert_ids:
         incident = ctx.records.get(INCIDENTS, alert_id)
         if incident is not None:
-            standing = ctx.records.get(STANDINGS, alert_id)
-            status, held_by, until = _stands(incident, standing, ctx)
-            found[alert_id] = Stand(standing=status, held_by=held_by, until=until)
+            notification = ctx.records.get(NOTIFICATION_STATES, alert_id)
+            status, held_by, until = _status(incident, notification, ctx)
+            found[alert_id] = NotificationView(status=status, held_by=held_by, until=until)
     return found
 
 
@@ -162,13 +162,13 @@ def _open_at(incident: Incident, at: datetime) -> bool:
 
 def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Story:
     records = ctx.records
-    standing = records.get(STANDINGS, incident.incident_id)
+    notification = records.get(NOTIFICATION_STATES, incident.incident_id)
     heard = records.get(HEARD, incident.incident_id)
     past: Narrative = heard.history if heard else ()
-    facts = [*incident.narrative, *past, *(standing.history if standing else ())]
+    facts = [*incident.narrative, *past, *(notification.history if notification else ())]
     item = ITEMS.get(incident.series.item)
     unit = item.unit if item else ""
-    status, held_by, until = _stands(incident, standing, ctx)
+    status, held_by, until = _status(incident, notification, ctx)
     return Story(
         alert_id=incident.incident_id,
         series=incident.series,
@@ -176,8 +176,8 @@ def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Sto
         severity=incident.severity.value,
         opened_at=incident.opened_at,
         closed_at=incident.closed_at,
-        opening=_opening(incident, standing, ctx),
-        standing=status,
+        opening=_opening(incident, notification, ctx),
+        notification=status,
         held_by=held_by,
         until=until,
         facts=tuple(
@@ -195,34 +195,38 @@ def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Sto
     )
 
 
-def _opening(incident: Incident, standing: Standing | None, ctx: Context) -> str:
+def _opening(incident: Incident, notification: NotificationState | None, ctx: Context) -> str:
     """A summary: what is wrong, what was done, and what is expected of whom."""
     action = ctx.records.get(ACTIONS, incident.action_id) if incident.action_id else None
     asked = action is not None and action.state is ActionState.PROPOSED
     if incident.closed_at is not None:
         return opening(incident, "handled" if incident.handled else "resolved", ctx.now)
-    kind = standing.kind if standing is not None else incident.tell
+    kind = notification.kind if notification is not None else incident.tell
     flap = None
     if kind == "flapping":
         flap = ctx.records.get(FLAPS, series_key(incident.series))
     return opening(incident, kind, ctx.now, flap, action if asked else None)
 
 
-def _stands(
-    incident: Incident, standing: Standing | None, ctx: Context
+def _status(
+    incident: Incident, notification: NotificationState | None, ctx: Context
 ) -> tuple[str, str, datetime | None]:
     """The state of notification, what holds it, and until when."""
-    if incident.closed_at is not None and standing is None:
+    if incident.closed_at is not None and notification is None:
         return "over", "", None
-    if standing is None and incident.phase in REMEDYING:
+    if notification is None and incident.phase in REMEDYING:
         return "being handled", incident.remediation, incident.due
-    if standing is None:
+    if notification is None:
         return "not for people", "", None
     storm = ctx.records.get(STORM, "storm")
-    if standing.status is StandingStatus.PENDING and storm is not None and storm.active:
+    if notification.status is NotificationStatus.PENDING and storm is not None and storm.active:
         return "held", "storm: the next summary tells of it", storm.next_at
-    taken = standing.acknowledged and standing.status is StandingStatus.NOTIFIED
-    return "acknowledged" if taken else standing.status.shown, standing.held_by, standing.due
+    taken = notification.acknowledged and notification.status is NotificationStatus.NOTIFIED
+    return (
+        "acknowledged" if taken else notification.status.shown,
+        notification.held_by,
+        notification.due,
+    )
 
 
 def _deliveries(

@@ -172,7 +172,7 @@ def test_the_map_is_narrowed_by_group_term_verdict_and_name(
 
 NARRATIVE = {
     "opening": "/var on db7 is out of danger. <b>Nothing</b> to do.",
-    "standing": "held",
+    "notification": "held",
     "held_by": "silence s1",
     "until": "2026-01-31T14:05:00Z",
     "facts": [
@@ -224,9 +224,9 @@ def test_the_list_of_alerts_says_how_far_people_are_notified(
     asked: list[Any] = []
 
     def answering(_: HealerApi, method: str, *way: str, **options: Any) -> httpx.Response:
-        assert (method, way) == ("GET", ("standings",))
+        assert (method, way) == ("GET", ("notifications",))
         asked.append(options["params"]["alert_id"])
-        held = {"standing": "held", "held_by": "silence <s1>", "until": "2026-01-31T14:05:00Z"}
+        held = {"status": "held", "held_by": "silence <s1>", "until": "2026-01-31T14:05:00Z"}
         return httpx.Response(200, json={ALERT: held})
 
     monkeypatch.setattr(HealerApi, "ask", answering)
@@ -238,7 +238,7 @@ def test_the_list_of_alerts_says_how_far_people_are_notified(
     desk.store.close()
 
 
-@pytest.mark.parametrize("answer", [[], "no", {ALERT: {}}, {ALERT: {"standing": 1, "until": 7}}])
+@pytest.mark.parametrize("answer", [[], "no", {ALERT: {}}, {ALERT: {"status": 1, "until": 7}}])
 def test_standings_that_are_none_do_not_cost_the_list(
     answer: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

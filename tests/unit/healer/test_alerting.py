@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.healer.model.notice import Summary
-from services.healer.model.notification import DELIVERIES, STANDINGS
+from services.healer.model.notification import DELIVERIES, NOTIFICATION_STATES
 from services.healer.notify.channels.webhook import Webhook
 from services.healer.notify.inhibition import INHIBITIONS, Inhibition
 from services.healer.notify.render.title import title
@@ -129,7 +129,7 @@ def test_an_alarm_over_before_anybody_heard_of_it_is_not_notified() -> None:
     desk.later(5)
     assert kinds(desk) == []
     with desk.store.transaction() as records:
-        assert records.find(STANDINGS) == []
+        assert records.find(NOTIFICATION_STATES) == []
 
 
 RULE = {
@@ -165,7 +165,9 @@ def test_what_one_cause_holds_back_is_not_all_looked_at_again_in_the_same_pass()
 
     def looked_at() -> list[datetime]:
         with desk.store.transaction() as records:
-            return [s.due for s in records.find(STANDINGS, status="held") if s.due is not None]
+            return [
+                s.due for s in records.find(NOTIFICATION_STATES, status="held") if s.due is not None
+            ]
 
     first = looked_at()
     assert len(set(first)) == len(effects)
@@ -332,7 +334,7 @@ def test_an_alert_that_flaps_is_told_as_such_once_and_again_when_it_is_calm() ->
         desk.later(60)
     assert kinds(desk) == [*told, "resolved"]
     with desk.store.transaction() as records:
-        assert records.find(STANDINGS) == []
+        assert records.find(NOTIFICATION_STATES) == []
 
 
 def test_calm_is_told_though_the_last_alert_lasted_and_its_end_was_told() -> None:

@@ -20,7 +20,7 @@ from services.healer.api.dependencies import Healer
 from services.healer.model.notification import (
     CHANNEL_FAILURES,
     DELIVERIES,
-    STANDINGS,
+    NOTIFICATION_STATES,
     ChannelFailure,
     Delivery,
 )
@@ -222,11 +222,11 @@ def test_a_silence_link_mutes_a_series_with_a_label_named_like_ours(name: str) -
     odd = SeriesRef(host="host1", item="log_messages_total", labels={name: "error", "app": "a"})
     door.desk.take(anomaly(odd))
     with door.desk.store.transaction() as records:
-        (standing,) = records.find(STANDINGS)
-    door.http.post(door.link("silence", standing.incident_id))
+        (notification,) = records.find(NOTIFICATION_STATES)
+    door.http.post(door.link("silence", notification.incident_id))
     (made,) = door.http.get("/api/v1/silences").json()
     muted = Silence.model_validate(made)
-    assert muted.covers(standing.labels)
+    assert muted.covers(notification.labels)
     other = odd.model_copy(update={"labels": {name: "debug", "app": "a"}})
     assert not muted.covers(labels_of(other, "other", Severity.WARNING))
 
@@ -274,8 +274,8 @@ def test_what_a_link_says_of_an_alert_stays_text() -> None:
     door = Door()
     door.post(posted(labels={"alertname": "x", "instance": "h", "a": "<script>alert(1)</script>"}))
     with door.desk.store.transaction() as records:
-        (standing,) = records.find(STANDINGS)
-    page = door.http.get(door.link("acknowledge", standing.incident_id)).text
+        (notification,) = records.find(NOTIFICATION_STATES)
+    page = door.http.get(door.link("acknowledge", notification.incident_id)).text
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 
@@ -424,7 +424,7 @@ def test_one_alert_is_shown_with_all_that_is_known_of_it() -> None:
     (open_one,) = door.http.get("/api/v1/alerts").json()
     shown = door.http.get(f"/api/v1/alerts/{open_one['incident_id']}").json()
     assert shown["series"]["item"] == "cpu.idle"
-    assert shown["sight"]["sentence"] == "it is beyond its threshold"
+    assert shown["observation"]["sentence"] == "it is beyond its threshold"
     assert shown["evidence"] is None
     assert door.http.get("/api/v1/alerts/unknown").status_code == 404
 

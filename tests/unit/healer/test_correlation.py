@@ -16,7 +16,7 @@ from services.healer.correlation.apriori import frequent, rules
 from services.healer.correlation.association import associate, gain_ratio, statistic
 from services.healer.correlation.mining import Alarm, drifted, measured, pairs, transactions
 from services.healer.correlation.settings import Correlation
-from services.healer.model.notification import STANDINGS
+from services.healer.model.notification import NOTIFICATION_STATES
 from services.healer.model.policy import Group
 from shared.contracts import CorrelationChanged, RuleDecide, SeriesRef
 from shared.contracts.correlation import RuleState
@@ -151,7 +151,7 @@ def test_an_accepted_rule_attaches_b_to_a_and_only_a_is_told(desk: Desk) -> None
     told = desk.mails()[before:]
     assert {mail.series.item for mail in told} == {"load.5min"}
     with desk.store.transaction() as records:
-        held = {s.series.item: s.cause for s in records.find(STANDINGS) if s.cause}
+        held = {s.series.item: s.cause for s in records.find(NOTIFICATION_STATES) if s.cause}
     assert list(held) == ["cpu.idle"]
 
 

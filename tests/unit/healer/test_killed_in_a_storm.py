@@ -10,7 +10,7 @@ import pytest
 
 from services.healer.handlers import Handlers
 from services.healer.model.notice import Summary
-from services.healer.model.notification import NOTICES, STANDINGS, STORM, StormState
+from services.healer.model.notification import NOTICES, NOTIFICATION_STATES, STORM, StormState
 from services.healer.notify import passes, storms
 from services.healer.notify.render.mail import build
 from services.healer.notify.settings import Storm
@@ -64,7 +64,7 @@ def test_a_summary_whose_writing_down_is_killed_tells_of_each_alert_once(part) -
     assert rows(desk) == Counter(alarm.series.host for alarm in EVERY)
     with desk.store.transaction() as records:
         assert records.get(STORM, "storm").settling is None
-        found = Counter((s.status.shown, bool(s.cause)) for s in records.find(STANDINGS))
+        found = Counter((s.status.shown, bool(s.cause)) for s in records.find(NOTIFICATION_STATES))
     assert found == {("notified", False): 9, ("held", True): 8}
     desk.later(120)
     assert rows(desk) == Counter(alarm.series.host for alarm in EVERY)
@@ -95,7 +95,7 @@ def test_a_summary_that_no_channel_wants_is_written_down_as_well() -> None:
     desk.handlers.dispatch._channels = ()
     notify(desk.handlers, desk.store, desk.now)
     with desk.store.transaction() as records:
-        assert records.count(STANDINGS) == {"told": 9, "held": 8}
+        assert records.count(NOTIFICATION_STATES) == {"told": 9, "held": 8}
         assert len(records.find(NOTICES)) == 1
 
 

@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.healer.model.incident import INCIDENTS
-from services.healer.model.notification import FLAPS, NOTICES, STANDINGS
+from services.healer.model.notification import FLAPS, NOTICES, NOTIFICATION_STATES
 from services.healer.model.policy import Policy
-from services.healer.notify.measures import standings
+from services.healer.notify.measures import notification_states
 from shared.contracts import AlarmPredicted, AlertChanged, ItemRead, RemediationExecute
 from shared.contracts.alerts import Direction, Point, SeriesRef, Severity
 from shared.service import Context
@@ -81,7 +81,7 @@ def test_what_flaps_says_until_when_it_is_held() -> None:
     desk.take(trouble(number=99))
     desk.later(2)
     with desk.store.transaction() as records:
-        (held,) = records.find(STANDINGS)
+        (held,) = records.find(NOTIFICATION_STATES)
         (flapping,) = records.find(FLAPS)
     assert (held.status, held.held_by) == ("held", "flapping")
     assert held.due == held.since + timedelta(seconds=120) < flapping.until
@@ -109,7 +109,7 @@ def test_a_prediction_whose_time_is_past_says_nothing() -> None:
     waiting.later(6)
     assert waiting.notices() == []
     with waiting.store.transaction() as records:
-        (held,) = records.find(STANDINGS)
+        (held,) = records.find(NOTIFICATION_STATES)
     assert held.held_by == "prediction past its time"
 
 
@@ -300,7 +300,7 @@ def test_metrics_say_how_long_alerts_were_held_and_how_old_the_oldest_unknown_on
 
     def oldest_s() -> float | None:
         with desk.store.reading() as records:
-            standings(Context(desk.now, "", 1, records))
+            notification_states(Context(desk.now, "", 1, records))
         return REGISTRY.get_sample_value("barograph_oldest_unnotified_critical_seconds")
 
     before = held_s()

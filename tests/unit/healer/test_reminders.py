@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.healer.model.notice import Notice, Summary
-from services.healer.model.notification import DELIVERIES, STANDINGS
+from services.healer.model.notification import DELIVERIES, NOTIFICATION_STATES
 from services.healer.notify.channels import Tools
 from services.healer.notify.channels.pagerduty import PagerDuty
 from services.healer.notify.channels.webhook import Webhook
@@ -192,7 +192,7 @@ def test_the_end_of_an_alarm_is_told_to_those_who_heard_of_it_as_critical() -> N
     assert sent(desk, "critical") == ["firing", "resolved"]
     assert title(desk.mails()[-1]).startswith("[critical] resolved: ")
     with desk.store.transaction() as records:
-        assert records.find(STANDINGS) == []
+        assert records.find(NOTIFICATION_STATES) == []
 
 
 def _paged(desk: Desk) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ def _shown(*messages: AnomalyDetected) -> tuple[Desk, Incident]:
 def test_an_anomaly_does_not_hide_the_alarm_of_its_series() -> None:
     for order in ((ALARM, STRANGE), (STRANGE, ALARM)):
         desk, incident = _shown(*order)
-        assert (incident.sight.value, incident.severity) == (93.0, Severity.CRITICAL)
+        assert (incident.observation.value, incident.severity) == (93.0, Severity.CRITICAL)
         assert "above its threshold of 90 %" in desk.mails()[-1].opening
         assert desk.mails()[-1].sentence == ALARM.sentence
 
@@ -38,11 +38,11 @@ def test_what_is_left_when_the_alarm_has_ended_is_shown_for_what_it_is() -> None
     desk, _ = _shown(STRANGE, ALARM)
     desk.take(cleared(ALARM))
     incident = _incident(desk)
-    assert (incident.sight.value, incident.severity) == (70.0, Severity.WARNING)
+    assert (incident.observation.value, incident.severity) == (70.0, Severity.WARNING)
     assert incident.signal == "anomaly"
     desk.take(prediction())
     desk.take(cleared(STRANGE))
-    assert (_incident(desk).signal, _incident(desk).sight.crossing_ms) == (
+    assert (_incident(desk).signal, _incident(desk).observation.crossing_ms) == (
         "prediction",
         prediction().crossing_ms,
     )

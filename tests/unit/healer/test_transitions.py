@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.healer.model.action import OPEN_ACTIONS, Action
 from services.healer.model.incident import Incident
-from services.healer.model.signal import Sight
+from services.healer.model.signal import Observation
 from services.healer.model.transitions import (
     PHASES,
     STATES,
@@ -45,7 +45,7 @@ def an_incident() -> Incident:
         opened_at=NOW,
         state=AlertState.FIRING,
         severity=Severity.CRITICAL,
-        sight=Sight(value=93.0, threshold=90.0, sentence="full"),
+        observation=Observation(value=93.0, threshold=90.0, sentence="full"),
         signals={},
     )
 

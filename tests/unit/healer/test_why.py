@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from services.healer.model.decision_log import EVENTS
 from services.healer.people.acknowledgement import NotFound
-from services.healer.people.why import Story, stands, story, why
+from services.healer.people.why import Story, notification_views, story, why
 from shared.cli.narrative import is_alert, tell
 from shared.contracts import AlertChanged, ItemRead, RemediationExecute
 from shared.service import Context
@@ -55,7 +55,7 @@ def test_a_prediction_handled_in_time_is_told_as_that_everywhere() -> None:
         "ended",
         "notified",
     ]
-    assert told.standing == "over"
+    assert told.notification == "over"
     assert told.opening == mail.opening
     assert [d["channel"] for d in told.facts[-1].deliveries] == ["mail"]
 
@@ -65,7 +65,7 @@ def test_what_was_held_says_by_what_and_until_when_and_what_nobody_heard_of_says
     put(desk, silence())
     changed = only(desk.take(trouble()), AlertChanged)
     (told,) = asked(desk, "host1", "app.errors")
-    assert (told.standing, told.held_by) == ("held", "silence s1")
+    assert (told.notification, told.held_by) == ("held", "silence s1")
     assert told.until == NOW + timedelta(hours=1)
     desk.take(over(trouble()))
     with desk.store.transaction() as records:
@@ -82,10 +82,10 @@ def test_a_list_of_alerts_learns_the_same_of_those_that_are_known() -> None:
     changed = only(desk.take(trouble()), AlertChanged)
     with desk.store.transaction() as records:
         context = Context(desk.now, "", 1, records)
-        found = stands([changed.alert_id, "unknown"], context)
+        found = notification_views([changed.alert_id, "unknown"], context)
         told = story(changed.alert_id, (), context)
-    (stand,) = found.values()
-    assert (stand.standing, stand.held_by, stand.until) == ("held", "silence s1", told.until)
+    (view,) = found.values()
+    assert (view.status, view.held_by, view.until) == ("held", "silence s1", told.until)
 
 
 def test_an_ended_alert_is_found_by_the_time_at_which_it_was_open() -> None:

@@ -84,7 +84,7 @@ def test_another_systems_alert_of_our_own_series_does_not_hide_the_value() -> No
     _posted(desk, alertname=own.item, host=own.host)
     with desk.store.transaction() as records:
         (incident,) = records.find(INCIDENTS)
-    assert (len(incident.signals), incident.sight.threshold) == (2, 10.0)
+    assert (len(incident.signals), incident.observation.threshold) == (2, 10.0)
 
 
 def test_of_a_crossing_that_moves_the_first_and_the_last_time_are_told() -> None:

@@ -50,14 +50,14 @@ def links(desk: Desk, *messages: Message) -> dict[str, Link]:
     return {link.name: link for link in found}
 
 
-def standings(found: dict[str, Link]) -> list[str]:
+def statuses(found: dict[str, Link]) -> list[str]:
     return [found[name].state.value for name in NAMES]
 
 
 def test_a_predicted_alarm_that_an_approved_action_averted_is_one_chain(desk: Desk) -> None:
     planned = {"steps": STEPS, "total_steps": 3, "expires": NOW + timedelta(hours=1)}
     found = links(desk, predicted(), changed(1, "predicted"), action(1, "proposed", **planned))
-    assert standings(found) == ["done", "ahead", "done", "waits", "ahead", "ahead", "ahead"]
+    assert statuses(found) == ["done", "ahead", "done", "waits", "ahead", "ahead", "ahead"]
     assert found["Dry run"].text == "clean-logs, 3 steps, 3 GiB."
     assert found["Approval"].text == "A person decides before 13:00 UTC."
     found = links(
@@ -68,7 +68,7 @@ def test_a_predicted_alarm_that_an_approved_action_averted_is_one_chain(desk: De
         withdrawn(),
         changed(2, "resolved", outcome="the remediation helped"),
     )
-    assert standings(found) == ["done", "left out", "done", "done", "done", "done", "done"]
+    assert statuses(found) == ["done", "left out", "done", "done", "done", "done", "done"]
     assert found["Alarm"].text == "It never had to fire."
     assert found["Approval"].text == "Approved by ann."
     assert found["Value after"].text == (
@@ -82,7 +82,7 @@ def test_a_predicted_alarm_that_an_approved_action_averted_is_one_chain(desk: De
 
 def test_an_alarm_that_nobody_foresaw_and_nobody_may_mend_says_so(desk: Desk) -> None:
     found = links(desk, anomaly(), changed(1, "firing"))
-    assert standings(found) == ["left out", "wrong", *["left out"] * 4, "ahead"]
+    assert statuses(found) == ["left out", "wrong", *["left out"] * 4, "ahead"]
     assert found["Alarm"].text == "81.5 %, threshold 80 %."
     over = links(desk, changed(2, "resolved", outcome="back to normal"))
     assert over["Alarm"].state == "done"

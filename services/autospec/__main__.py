@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
+from shared import entry
 from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.autospec")
-    from services.autospec.main import main
-
-    sys.exit(main())
+    entry.run("services.autospec.main")

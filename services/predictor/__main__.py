@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
+from shared import entry
 from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.predictor")
-    from services.predictor.main import run
-
-    sys.exit(run())
+    entry.run("services.predictor.main", "run")

@@ -4,6 +4,11 @@
 APIs for them, ``options`` holds the options they share.
 """
 
-from shared.cli.application import app, complete, main
+from shared import entry
 
-__all__ = ["app", "complete", "main"]
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The command's entry point."""
+    entry.run("shared.cli.application")

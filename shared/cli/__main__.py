@@ -1,5 +1,6 @@
 """``python -m shared.cli``."""
 
-from shared.cli.application import main
+from shared.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

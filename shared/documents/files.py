@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.cli import complete
+from shared.cli.application import complete
 from shared.contracts import message_types
 from shared.documents.asyncapi import asyncapi_document, message_schema
 from shared.documents.broker import broker_definitions

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shared.cli import app
+from shared.cli.application import app
 from shared.client import UnreachableError
 from shared.client.addresses import Address, of_jobs
 from shared.embedded.stackfile import StackFile, write_stack_file

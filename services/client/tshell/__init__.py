@@ -1,5 +1,10 @@
 """``tshell``: submit jobs and watch them from the command line."""
 
-from services.client.tshell.app import main
+from shared import entry
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """The command's entry point."""
+    entry.run("services.client.tshell.app")

@@ -1,6 +1,6 @@
 """``python -m services.client.tshell``."""
 
-from services.client.tshell.app import main
+from services.client.tshell import main
 
 if __name__ == "__main__":
     main()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from shared import entry
 from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.healer.agent", "audit-verify FILE [HEAD]")
     if sys.argv[1:2] == ["audit-verify"]:
-        from services.healer.remediations.audit import check
-
-        sys.exit(check(sys.argv[2:]))
-    from services.healer.agent.main import main
-
-    sys.exit(main())
+        entry.run("services.healer.remediations.audit", "check", sys.argv[2:])
+    entry.run("services.healer.agent.main")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from services.healer.model.incident import INCIDENTS
 from shared.changes import with_changes
-from shared.cli import app
+from shared.cli.application import app
 from shared.client import BadInputError, Client, NotFoundError
 from shared.service.http import HttpServer
 from tests.documented import program

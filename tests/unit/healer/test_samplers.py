@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.healer.agent.readings import Reader
-from services.healer.agent.record import record
+from services.healer.agent.recording import record
 from services.healer.agent.samplers import Reading, Sampler, makers
 from services.healer.agent.samplers.filesystems import Volumes, used_bytes
 from services.healer.agent.samplers.host import chrony_offset, ntpq_offset, timesyncd_offset

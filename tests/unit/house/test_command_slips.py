@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 from services.healer.remediations.audit import Audit
 from services.healer.settings import HealerSettings
-from shared import cli
-from shared.cli import healing
+from shared.cli import application, healing
 from shared.cli.application import main
 from shared.client import addresses
 from shared.embedded.stack import MODULES
@@ -21,7 +20,7 @@ from shared.embedded.stackfile import StackFile, write_stack_file
 
 
 def barograph(*arguments: str) -> tuple[int, str]:
-    ran = CliRunner().invoke(cli.complete(), list(arguments))
+    ran = CliRunner().invoke(application.complete(), list(arguments))
     return ran.exit_code, ran.output
 
 

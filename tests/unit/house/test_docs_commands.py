@@ -11,6 +11,7 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -43,7 +44,8 @@ from services.healer.notify.channels import parse
 from services.healer.notify.settings import Alerting
 from services.healer.notify.silences import Silence
 from services.healer.settings import HealerSettings
-from shared import cli, observe
+from shared import observe
+from shared.cli import application
 from shared.cli.config import faults_of
 from shared.contracts import JobSubmit
 from shared.documents.http_page import ABSENT
@@ -61,7 +63,7 @@ OTHER_PROGRAMS = {
     *(".", "envsubst", "hostname", "until", "sleep", "pg_dump", "pg_restore", "rclone"),
 }
 """Programs of others that the documentation uses; a misspelt one is none of them."""
-OURS = {"barograph": get_command(cli.complete()), "tshell": get_command(tshell)}
+OURS = {"barograph": get_command(application.complete()), "tshell": get_command(tshell)}
 PYTHONS = {"python", "python3", ".venv/bin/python"}
 MAKEFILE = (ROOT / "Makefile").read_text()
 SETTINGS = dict(service_settings(ROOT))
@@ -246,6 +248,8 @@ class Read(BaseException):
 
 def read_by_program(module: str, source: str, arguments: list[str]) -> None:
     """The program's own parser takes the arguments; it gets no further."""
+    for entered in re.findall(r'entry\.run\("([\w.]+)"', source):
+        source += Path(str(importlib.util.find_spec(entered).origin)).read_text()
     if "argparse" not in source:
         package = "".join(p.read_text() for p in (ROOT / module.replace(".", "/")).glob("*.py"))
         assert f'"{arguments[0]}"' in package, (module, arguments)
@@ -262,8 +266,12 @@ def read_by_program(module: str, source: str, arguments: list[str]) -> None:
         # A package's ``__main__`` is run: other tests use the package itself, too.
         program = f"{module}.__main__" if hasattr(sys.modules.get(module), "__path__") else module
         patch.delitem(sys.modules, program, raising=False)
-        with pytest.raises(Read):
-            runpy.run_module(module, run_name="__main__")
+        interrupts = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(Read):
+                runpy.run_module(module, run_name="__main__")
+        finally:
+            signal.signal(signal.SIGINT, interrupts)
 
 
 def apps() -> Iterator[FastAPI]:

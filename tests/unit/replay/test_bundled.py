@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shared.cli import complete
+from shared.cli.application import complete
 
 ROOT = Path(__file__).parents[3]
 

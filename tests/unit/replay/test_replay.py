@@ -13,7 +13,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from replay.sources import UnreadableError, clock_of, read, ticks
-from shared.cli import complete
+from shared.cli.application import complete
 
 _DISK = "df.bytes.used.percent"
 _BEGIN_S = 1_700_000_400

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from services.client.settings import ClientSettings
 from services.detector.settings import Settings as DetectorSettings
 from services.task.settings import TaskSettings
-from shared.cli import app, main
+from shared.cli.application import app, main
 from shared.embedded.stack import MODULES, Stack
 from shared.setting_sources import SERVICES, read_config
 from shared.settings import SettingsError

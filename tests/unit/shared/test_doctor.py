@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from shared.cli import app
+from shared.cli.application import app
 from shared.cli.examination import Finding, examine, shown
 from shared.client.addresses import Address
 from shared.client.connection import Connection

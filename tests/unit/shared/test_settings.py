@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from services.healer.settings import HealerSettings
 from services.task.settings import TaskSettings
-from shared import cli
+from shared.cli import application
 from shared.setting_names import OF_COMMANDS
 from shared.settings import ServiceSettings, SettingsError
 
@@ -67,7 +67,7 @@ def test_a_fault_inside_json_names_the_variable_and_the_place(
 def test_an_exported_variable_of_a_command_is_no_setting_of_the_service_it_reads_like(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    commands: list[Any] = [get_command(cli.app)]
+    commands: list[Any] = [get_command(application.app)]
     seen: set[str] = set()
     for command in commands:
         commands += getattr(command, "commands", {}).values()

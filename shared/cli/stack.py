@@ -24,8 +24,9 @@ from shared.embedded.files import own_directory
 from shared.embedded.log_files import open_log
 from shared.embedded.patience import Patience
 from shared.embedded.process import EmbeddedError
-from shared.embedded.reload import outcome_file, read_outcome
+from shared.embedded.reload import ask_reload, read_outcome
 from shared.embedded.stackfile import DEFAULT_STATE, StackFile, is_ready, read_stack_file
+from shared.setting_sources import FILE, VARIABLE
 from shared.visible import visible
 
 _SOURCES = Path(__file__).parents[2]
@@ -82,16 +83,17 @@ def up(state: State = DEFAULT_STATE, settings: config.ConfigOption = None) -> No
 def reload(state: State = DEFAULT_STATE, settings: config.ConfigOption = None) -> None:
     """Restart the services whose settings in barograph.toml have changed; jobs go on.
 
-    A file with a fault restarts nothing. Environment variables, ports and tokens are read by `up`
-    alone.
+    The file may have been created, or removed, since `up`. A file with a fault restarts nothing.
+    Environment variables, ports and tokens are read by `up` alone.
     """
     state = state.expanduser().resolve()
     if not _running(state):
         fail(f"nothing runs under {state}: `barograph up` starts it")
-    config.checked(settings, state)
-    outcome_file(state).unlink(missing_ok=True)
-    pid = read_stack_file(state).supervisor_pid
-    os.kill(pid, signal.SIGHUP)
+    stack = read_stack_file(state)
+    pid = stack.supervisor_pid
+    named = settings or _named(stack, state)
+    file = config.checked(named, state).get(VARIABLE, "")
+    ask_reload(state, pid, file)
     patience = Patience(_START_TIMEOUT_S)
     while (outcome := read_outcome(state)) is None:
         if patience.is_over() or not _is_supervisor(pid, state):
@@ -100,7 +102,7 @@ def reload(state: State = DEFAULT_STATE, settings: config.ConfigOption = None) -
     if outcome.problem:
         fail(outcome.problem)
     if not outcome.services:
-        typer.echo("no setting has changed")
+        typer.echo(f"no setting has changed: {_settings(file, state)}")
     else:
         typer.echo(f"restarted with new settings: {', '.join(outcome.services)}")
 
@@ -225,13 +227,24 @@ def the_stack(state: Path) -> StackFile:
         fail(str(error))
 
 
+def _named(stack: StackFile, state: Path) -> Path | None:
+    """The file that `up` was told to use; None where it is the one in the state directory."""
+    in_use = Path(stack.config) if stack.config else None
+    return None if in_use == state / FILE else in_use
+
+
+def _settings(file: str, state: Path) -> str:
+    return file or f"there is no {state / FILE}"
+
+
 def _where(stack: StackFile) -> str:
     return (
         f"web page and API  {stack.client_url}\n"
         f"metrics gateway   {stack.gateway_url}/api/v1/write\n"
         f"alerts (healer)   {stack.healer_url}\n"
         f"mail arrives in   {stack.maildir}\n"
-        f"logs              {stack.logs}"
+        f"logs              {stack.logs}\n"
+        f"settings          {_settings(stack.config, Path(stack.logs).parent)}"
     )
 
 

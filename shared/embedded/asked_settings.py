@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from shared.embedded.service_settings import DECIDED
-from shared.setting_sources import Given, asked, named_config
+from shared.setting_sources import Given, asked, read_config
 
 _PORTS = {
     "client": ("client", "http_port"),
@@ -22,11 +23,16 @@ _TOKENS = {
 
 
 class AskedSettings:
-    """The settings of environment and ``barograph.toml`` at the stack's start."""
+    """The settings of the environment and of a file, as they are now.
 
-    def __init__(self) -> None:
+    Raises:
+        SettingsError: when the file cannot be read.
+    """
+
+    def __init__(self, config: Path | None) -> None:
+        self.config = config
         self._env = dict(os.environ)
-        self._file = named_config(self._env)
+        self._file = None if config is None else read_config(config)
 
     def ports(self) -> dict[str, int]:
         """The configured ports, which are also in the stack's file."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -30,7 +32,11 @@ class Reloading(Protocol):
 
     state: Path
 
-    def reload(self) -> list[str]:
+    @property
+    def config(self) -> Path | None:
+        """As ``Stack.config``."""
+
+    def reload(self, config: Path | None) -> list[str]:
         """As ``Stack.reload``."""
 
 
@@ -52,21 +58,49 @@ class Reloads:
             return
         with self._turn:
             try:
-                outcome = Reloaded(services=tuple(stack.reload()))
+                config = _asked_config(stack.state, stack.config)
+                outcome = Reloaded(services=tuple(stack.reload(config)))
             except (EmbeddedError, SettingsError) as error:
                 outcome = Reloaded(problem=str(error))
             log.info("settings_reloaded", **outcome.model_dump())
-            write_private(outcome_file(stack.state), outcome.model_dump_json())
+            write_private(_outcome_file(stack.state), outcome.model_dump_json())
 
 
-def outcome_file(state: Path) -> Path:
-    """The file with the outcome of the last reload of the stack in this directory."""
+def ask_reload(state: Path, pid: int, config: str) -> None:
+    """Ask the supervisor of the stack in this directory to reload it.
+
+    Args:
+        state: the stack's directory.
+        pid: its supervisor.
+        config: the file whose settings count from now on, empty for none. It may have been created,
+            removed or named since the stack was started.
+    """
+    _outcome_file(state).unlink(missing_ok=True)
+    write_private(_request_file(state), json.dumps({"config": config}))
+    os.kill(pid, signal.SIGHUP)
+
+
+def _asked_config(state: Path, before: Path | None) -> Path | None:
+    """The file asked for; without a request, as for a signal sent by hand, that of before."""
+    try:
+        named = json.loads(_request_file(state).read_text())["config"]
+    except FileNotFoundError:
+        return before
+    _request_file(state).unlink()
+    return Path(named) if named else None
+
+
+def _request_file(state: Path) -> Path:
+    return state / "reload.json"
+
+
+def _outcome_file(state: Path) -> Path:
     return state / "reloaded.json"
 
 
 def read_outcome(state: Path) -> Reloaded | None:
     """The outcome of the last reload; None if there is none yet."""
     try:
-        return Reloaded.model_validate(json.loads(outcome_file(state).read_text()))
+        return Reloaded.model_validate(json.loads(_outcome_file(state).read_text()))
     except (FileNotFoundError, ValueError, ValidationError):
         return None

@@ -31,6 +31,7 @@ from shared.embedded.reload import Reloads
 from shared.embedded.service_settings import object_settings, own_settings
 from shared.embedded.stackfile import StackFile, is_ready, kept_tokens, write_stack_file
 from shared.embedded.state import JobsPlace, alone_with
+from shared.setting_sources import VARIABLE as CONFIG
 from shared.signals import on_signals
 from shared.topology import Principal
 
@@ -82,7 +83,8 @@ class Stack:
         own_directory(self.state)
         self._ports = KeptPorts(self.state / "ports.json", self.default_ports)
         self.jobs = JobsPlace.of(self.state)
-        self._asked = AskedSettings()
+        named = os.environ.get(CONFIG, "")
+        self._asked = AskedSettings(Path(named) if named else None)
         self.broker = EmbeddedBroker(self.state / "broker", choose=self._ports)
         self.object_store = EmbeddedObjectStore(self.state / "object-store", choose=self._ports)
         self.mailbox = EmbeddedMailbox(self.state / "mailbox", choose=self._ports)
@@ -141,20 +143,30 @@ class Stack:
         """Stop and start ``broker`` or ``object-store`` with its contents."""
         self._servers[server].restart()
 
-    def reload(self) -> list[str]:
+    @property
+    def config(self) -> Path | None:
+        """The file with its settings."""
+        return self._asked.config
+
+    def reload(self, config: Path | None) -> list[str]:
         """Restart the services whose settings in the file have changed; return their names.
+
+        Args:
+            config: the file from now on; None for none.
 
         Raises:
             SettingsError: when the file cannot be read; nothing is restarted then.
             EmbeddedError: when ports or tokens have changed, for which nothing is restarted, or
                 when a service does not start with its new settings.
         """
-        asked, before = AskedSettings(), self._asked
+        asked, before = AskedSettings(config), self._asked
         if (asked.ports(), asked.tokens()) != (before.ports(), before.tokens()):
             raise EmbeddedError(
                 "ports and tokens of a running stack stay: `barograph down` and `up` change them"
             )
         self._asked = asked
+        self.file = self.file.model_copy(update={"config": str(config or "")})
+        write_stack_file(self.state, self.file)
         names = [name for name in self.modules if asked.of_file(name) != before.of_file(name)]
         for name in names:
             self._services[name].restart()
@@ -215,6 +227,7 @@ class Stack:
             broker_urls={str(user): self.broker.url(user) for user in Principal},
             health={name: f"http://{LOOPBACK}:{port}" for name, port in health.items()},
             logs=str(self.state / "log"),
+            config=str(self.config or ""),
         )
 
     def _launch(self, name: str) -> OwnedProcess:
@@ -243,6 +256,7 @@ class Stack:
             | settings
             | object_settings(name, self.file)
             | self._asked.variables(name, own)
+            | {CONFIG: self.file.config}
             | {"PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
             | dict(self.env)
         )

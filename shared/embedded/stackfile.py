@@ -51,6 +51,7 @@ class StackFile(BaseModel):
     broker_urls: dict[str, str] = Field(description="AMQP URL per principal.")
     health: dict[str, str] = Field(description="Base URL of /livez, /readyz, /metrics a service.")
     logs: str = Field(description="Directory of one log file per service.")
+    config: str = Field(default="", description="The file with its settings; empty for none.")
 
 
 def write_stack_file(state: Path, content: StackFile) -> Path:

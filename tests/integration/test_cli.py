@@ -53,6 +53,47 @@ def test_a_reload_says_how_to_start_what_does_not_run(tmp_path: Path) -> None:
     assert (result.returncode, "`barograph up` starts it" in result.stderr) == (1, True)
 
 
+SUPERVISOR = """
+import pathlib, signal, sys
+said = pathlib.Path(sys.argv[2], "reloaded.json")
+signal.signal(signal.SIGHUP, lambda *_: said.write_text("{}"))
+print("runs", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_reload_reads_the_file_that_was_named_or_the_stacks_own_as_it_is_now(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", SUPERVISOR, "shared.embedded.stack", str(tmp_path)]
+    own, named, other = (tmp_path / name for name in ("barograph.toml", "a.toml", "b.toml"))
+    fields = dict.fromkeys(StackFile.model_fields, "") | {"broker_urls": {}, "health": {}}
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as supervisor:
+        try:
+            assert supervisor.stdout is not None
+            supervisor.stdout.readline()
+
+            def reloaded(config: Path | None, *options: str) -> tuple[str, str]:
+                content = fields | {"supervisor_pid": supervisor.pid, "config": str(config or "")}
+                write_stack_file(tmp_path, StackFile.model_validate(content))
+                result = barograph("reload", "--state", str(tmp_path), *options)
+                assert result.returncode == 0, result.stderr
+                asked = json.loads((tmp_path / "reload.json").read_text())["config"]
+                return asked, result.stdout
+
+            assert reloaded(None) == ("", f"no setting has changed: there is no {own}\n")
+            for file in (own, named, other):
+                file.touch()
+            assert reloaded(None) == (str(own), f"no setting has changed: {own}\n")
+            assert reloaded(named)[0] == str(named)
+            assert reloaded(named, "--config", str(other))[0] == str(other)
+            own.unlink()
+            assert reloaded(own)[0] == ""
+        finally:
+            supervisor.kill()
+
+
 def test_down_is_content_when_nothing_runs(tmp_path: Path) -> None:
     result = barograph("down", "--state", str(tmp_path))
 

@@ -17,7 +17,7 @@ import pytest
 
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.process import EmbeddedError
-from shared.embedded.reload import Reloaded, Reloads, read_outcome
+from shared.embedded.reload import Reloaded, Reloads, ask_reload, read_outcome
 from shared.embedded.stack import Stack, started
 from shared.embedded.stackfile import StackFile, is_ready, read_stack_file
 from tests.waiting import eventually
@@ -86,6 +86,38 @@ def test_settings_that_changed_are_reloaded_by_the_services_that_read_them(
         assert "barograph down" in outcome.problem
         assert all(is_ready(url) for url in stack.file.health.values())
     finally:
+        stack.stop()
+
+
+def test_a_file_that_is_created_named_or_removed_after_the_start_counts_from_a_reload_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BAROGRAPH_CONFIG", raising=False)
+    own, other = tmp_path / "barograph.toml", tmp_path / "other.toml"
+    stack, reloads = Stack(tmp_path / "stack", modules=TINY), Reloads()
+    before = signal.signal(signal.SIGHUP, lambda *_: reloads.reload())
+    stack.start()
+    try:
+        reloads.of(stack)
+
+        def reloaded(config: Path | None) -> Reloaded | None:
+            ask_reload(stack.state, os.getpid(), str(config or ""))
+            in_use = str(config or "")
+            assert read_stack_file(stack.state).config == in_use
+            assert {stack.environment(name)["BAROGRAPH_CONFIG"] for name in TINY} == {in_use}
+            return read_outcome(stack.state)
+
+        assert reloaded(None) == Reloaded()
+        own.write_text('[task]\nlog_level = "DEBUG"\n')
+        assert reloaded(own) == Reloaded(services=("task",))
+        other.write_text('log_level = "DEBUG"\n')
+        assert reloaded(other) == Reloaded(services=tuple(TINY))
+        reloads.reload()  # as for a signal that somebody sends by hand: the file stays
+        assert read_outcome(stack.state) == Reloaded()
+        assert stack.config == other
+        assert reloaded(None) == Reloaded(services=tuple(TINY))
+    finally:
+        signal.signal(signal.SIGHUP, before)
         stack.stop()
 
 

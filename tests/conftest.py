@@ -24,6 +24,7 @@ from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, Priv
 from tests.collector import Collector, collecting
 from tests.made_once import log_plainly, migration_by_copy, share_trust
 from tests.order import InOrder, is_on_the_stack, own_part, rank
+from tests.session_folders import SessionFolder, place_of_sessions
 
 # No test fails because the machine is busy: neither an example's time nor that of making it up is
 # limited. A submission is judged by the same examples each time; new ones are tried everywhere
@@ -49,6 +50,7 @@ os.environ.update(past_proxies(os.environ))
 EXTERNAL_BROKER = "BAROGRAPH_TEST_BROKER_URL"
 _CLUSTER = Path(__file__).parent / "cluster"
 _STACK = pytest.StashKey[Stack]()
+_FOLDER = pytest.StashKey[SessionFolder]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +61,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="RabbitMQ for the tests: a node of this machine's package, or (with a Docker "
         f"engine) testcontainers'. {EXTERNAL_BROKER} names a running one instead.",
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses where temporary folders are
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.stash[_FOLDER] = folder = SessionFolder(place_of_sessions())
+        config.option.basetemp = str(folder.path)
 
 
 def _cluster_named(config: pytest.Config) -> bool:
@@ -105,6 +114,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     _stop_stack(config)
+    if (folder := config.stash.get(_FOLDER, None)) is not None:
+        folder.close()
 
 
 def _uses_stack(item: pytest.Item) -> bool:

@@ -121,6 +121,7 @@ install_python_packages() {
   # or half made is made anew.
   if ! "$venv/bin/python" -c '' 2>/dev/null ||
     [[ $(sed -n 's/^command = .* -m venv //p' "$venv/pyvenv.cfg") != "$place" ]]; then
+    say "making $place with $python"
     rm -rf "$venv"
     "$python" -m venv "$venv"
   fi
@@ -143,7 +144,7 @@ install_python_packages() {
   # work tree: there, the code comes from where a benchmark is started.
   [[ $profile == peers ]] || .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps \
     --no-build-isolation -e . || not_fetched
-  say "compiling them"
+  say "compiling them, which takes half a minute to a few"
   compile_modules "$venv"/lib/python*/site-packages
   echo "$wanted" >"$stamp"
 }

@@ -15,20 +15,17 @@ from typing import Any
 
 import psutil
 
+from examples.demo import filling
+from examples.demo.filling import CAPACITY_BYTES, filled_bytes
 from examples.demo.noise import WithoutNotes
 from examples.demo.patience import slowness
-from examples.demo.scene import CAPACITY_BYTES, ROOT, PartFailedError, Scene
+from examples.demo.scene import DISK, DISK_THRESHOLD, ROOT, PartFailedError, Scene
 from examples.demo.summary import Chapter
-from shared.items import ITEMS
 from shared.storage import S3Store
 
-_DISK, _CPU = "df.bytes.used.percent", "cpu.idle"
+_CPU = "cpu.idle"
 _INCIDENT = re.compile(r"^http\S+/alerts/\S+$", re.MULTILINE)
 """The address of an incident's page, in its mail."""
-_FILL_S = 110
-"""Seconds in which the volume would be full, on an idle machine."""
-_MAX_SLOWNESS = 5
-"""A volume that fills still slower shows nothing more."""
 _OTHERS_SLOWNESS = 1.3
 """A machine that is slower than this, while nothing of ours computes, is kept busy by others."""
 _CALM_S = 90
@@ -100,7 +97,7 @@ def _load_model(scene: Scene, job_id: str) -> int:
         store.fetch("barograph", found.key, path)
         size += found.size
     keras = target / "digits.keras"
-    with scene.console.status("loading the model with TensorFlow"):
+    with scene.working("loading the model with TensorFlow"):
         answered = _answer(keras if keras.exists() else target / "digits")
     if answered != "[3, 10]":
         raise PartFailedError(
@@ -131,20 +128,23 @@ def _gone(job_id: str) -> bool | None:
 def logs(scene: Scene) -> Iterator[Chapter]:
     """Logs fill a volume: predicted before the threshold, cleaned, verified, told."""
     scene.console.rule("logs fill a volume")
-    threshold = ITEMS[_DISK].threshold or 0.0
-    fill_s = _FILL_S * min(slowness(), _MAX_SLOWNESS)
-    rate = CAPACITY_BYTES / fill_s
+    threshold = DISK_THRESHOLD
+    rate = filling.rate(scene.volume, threshold, slowness())
+    full_s = (CAPACITY_BYTES * threshold / 100 - filled_bytes(scene.volume)) / rate
     writer = scene.run("examples.demo.chatty", str(scene.volume), str(rate))
     scene.console.print(
-        f"{rate / 1e6:.2f} MB/s into a volume of {CAPACITY_BYTES / 1e6:.0f} MB: "
-        f"{threshold:.0f} % in about {fill_s * threshold / 100:.0f} s"
+        f"{rate / 1e6:.2f} MB/s into a volume of {CAPACITY_BYTES / 1e6:.0f} MB that is "
+        f"{_percent(scene)} % full: {threshold:.0f} % in about {full_s:.0f} s"
     )
     predicted = scene.wait_for(
-        "alarm.predicted", lambda: _event(scene, "alarm.predicted"), 40 + fill_s
+        "the prediction",
+        lambda: _event(scene, "alarm.predicted"),
+        40 + full_s,
+        seen=lambda: f"; the volume is {_percent(scene)} % full",
     )
     scene.console.print(f"predicted: {predicted['sentence']}", markup=False, highlight=False)
     verified = scene.wait_for(
-        "remediation.verified", lambda: _event(scene, "remediation.verified"), 120
+        "the verified remediation", lambda: _event(scene, "remediation.verified"), 120
     )
     if predicted["value"] >= threshold:
         raise PartFailedError(f"it was predicted only at {predicted['value']:.0f} %")
@@ -154,7 +154,7 @@ def logs(scene: Scene) -> Iterator[Chapter]:
         raise PartFailedError(f"what writes the logs ended by itself, with {writer.returncode}")
     if not (scene.volume / "app.log").exists():
         raise PartFailedError("the active log file did not survive")
-    mail = scene.wait_for("the mail", lambda: _mail(scene, f"handled: {_DISK}"), 120)
+    mail = scene.wait_for("the mail", lambda: _mail(scene, f"handled: {DISK}"), 120)
     writer.kill()
     if not any(part.get_content_type() == "image/png" for part in mail.walk()):
         raise PartFailedError("the mail has no plot")
@@ -257,6 +257,11 @@ def _quiet(scene: Scene) -> bool:
         if e["key"].startswith("alert.") and e["series"]["item"] == _CPU
     ]
     return not states or states[-1] == "resolved"
+
+
+def _percent(scene: Scene) -> int:
+    """How full the volume is."""
+    return round(100 * filled_bytes(scene.volume) / CAPACITY_BYTES)
 
 
 def _clock(time_ms: int) -> str:

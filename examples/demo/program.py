@@ -47,7 +47,7 @@ def main() -> int:
                 except PartFailedError as error:
                     problems.append(f"{name}: {error}")
                     console.print(f"[red]{name} failed:[/] {escape(str(error))}")
-            summary.show(console, chapters, scene.stack.file)
+            summary.show(console, chapters, scene.stack.file if options.keep else None)
             if options.keep:
                 console.print("It keeps running; Ctrl-C stops it.")
                 signal.pause()

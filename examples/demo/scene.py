@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -18,12 +19,17 @@ from typing import Self, TypeVar
 
 from rich.console import Console
 
-from examples.demo.patience import waiting
+from examples.demo.filling import CAPACITY_BYTES, filled_before
+from examples.demo.patience import slowness, waiting
 from examples.demo.tap import Tap
 from shared.embedded.stack import Stack
+from shared.items import ITEMS
 
 ROOT = Path(__file__).parents[2]
-CAPACITY_BYTES = 40_000_000
+DISK = "df.bytes.used.percent"
+DISK_THRESHOLD = ITEMS[DISK].threshold or 0.0
+_EVERY_S = 30.0
+"""A log of the demonstration shows this often that it goes on."""
 _T = TypeVar("_T")
 
 _DETECTOR = {
@@ -78,11 +84,9 @@ class Scene:
         # Nothing of the demonstration is for other users of this machine.
         os.umask(0o077)
         self.volume.mkdir()
+        filled_before(self.volume, DISK_THRESHOLD, slowness())
         self.stack = Stack(self.directory / "stack", env=self._settings(), say=self._say)
-        starting = "starting RabbitMQ, the S3 server, the mailbox and six services"
-        if not self.console.is_terminal:
-            self._say(starting)
-        with self.console.status(starting):
+        with self.working("starting RabbitMQ, the S3 server, the mailbox and six services"):
             begin = time.monotonic()
             try:
                 self.stack.start()
@@ -115,7 +119,7 @@ class Scene:
         for child in self._children:
             child.kill()
             child.wait()
-        with self.console.status("stopping everything"):
+        with self.working("stopping everything"):
             self.stack.stop()
         if self.keep or kind is not None:
             file = self.stack.file
@@ -129,6 +133,14 @@ class Scene:
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False)
 
+    @contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """Show what takes a while: a terminal as long as it lasts, a log once."""
+        if not self.console.is_terminal:
+            self._say(text)
+        with self.console.status(text):
+            yield
+
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a Python module that is ended with the scene."""
         child = subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT)
@@ -139,19 +151,29 @@ class Scene:
         """The mails so far, oldest first."""
         return self.stack.mailbox.messages()
 
-    def wait_for(self, what: str, look: Callable[[], _T | None], patience_s: float) -> _T:
+    def wait_for(
+        self,
+        what: str,
+        look: Callable[[], _T | None],
+        patience_s: float,
+        seen: Callable[[], str] = lambda: "",
+    ) -> _T:
         """The result of ``look``; PartFailedError when it finds nothing in ``patience_s`` seconds.
 
         The seconds are those of an idle machine (see ``patience``); the error says what was seen
-        instead, and where to look.
+        instead, and where to look. Meanwhile the time spent is shown, and what ``seen`` says.
         """
-        spent = 0.0
+        spent, shown = 0.0, _EVERY_S
         with self.console.status(f"waiting for {what}") as status:
             for spent in waiting(patience_s):
                 found = look()
                 if found is not None:
                     return found
-                status.update(f"waiting for {what} ({spent:.0f} s)")
+                text = f"waiting for {what} ({spent:.0f} s{seen()})"
+                status.update(text)
+                if spent >= shown and not self.console.is_terminal:
+                    self._say(text)
+                    shown = spent + _EVERY_S
         raise PartFailedError(
             f"{what} did not come within {spent:.0f} s, which on this machine are as good as "
             f"{patience_s:.0f} s on an idle one. {self._seen()}"

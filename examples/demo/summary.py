@@ -27,8 +27,14 @@ class Chapter:
     """The web page that shows it."""
 
 
-def show(console: Console, chapters: Iterable[Chapter], file: StackFile) -> None:
-    """Print what happened, and where to look at it."""
+def show(console: Console, chapters: Iterable[Chapter], file: StackFile | None) -> None:
+    """Print what happened, and where to look at it.
+
+    Args:
+        console: where it is printed.
+        chapters: what happened.
+        file: the addresses of what goes on running; None when everything is stopped now.
+    """
     console.rule("What happened")
     for chapter in chapters:
         console.print()
@@ -39,6 +45,8 @@ def show(console: Console, chapters: Iterable[Chapter], file: StackFile) -> None
         if chapter.page:
             _link(console, chapter.page)
     console.print()
+    if file is None:
+        return
     console.print(Text("The web page, and the token that its login asks for", "bold"))
     _link(console, file.client_url)
     _link(console, file.client_token)

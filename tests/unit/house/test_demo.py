@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from rich.console import Console
 
-from examples.demo import parts, summary
+from examples.demo import filling, parts, summary
+from examples.demo import scene as scene_module
 from examples.demo.noise import WithoutNotes
-from examples.demo.scene import PartFailedError
+from examples.demo.scene import PartFailedError, Scene
 from examples.demo.summary import Chapter
+from examples.demo.tap import Tap
 from shared.embedded.stackfile import StackFile
 
 _T = TypeVar("_T")
@@ -58,6 +61,60 @@ def test_the_summary_fits_its_width_and_leaves_links_and_tokens_whole(width: int
     words = " ".join(out.getvalue().split())
     assert sentences.strip() in words
     assert f"Mail: {mail}" in words
+
+
+def test_what_is_stopped_is_not_offered_at_the_end() -> None:
+    out = StringIO()
+    summary.show(Console(file=out), [Chapter("Job", "It succeeded.")], None)
+    assert "http" not in out.getvalue()
+    assert "token" not in out.getvalue()
+
+
+@pytest.mark.parametrize("slowness", [1.0, 1.4, 2.0, 5.0, 60.0])
+def test_a_slow_machine_fills_the_volume_slowly_but_not_from_empty(
+    tmp_path: Path, slowness: float
+) -> None:
+    filling.filled_before(tmp_path, 90, slowness)
+    before = filling.filled_bytes(tmp_path) / filling.CAPACITY_BYTES
+    rate = filling.rate(tmp_path, 90, slowness) / filling.CAPACITY_BYTES
+    assert 99 - 1 <= (0.9 - before) / rate <= 180 + 1
+    assert rate == pytest.approx(1 / (110 * min(slowness, 5)), rel=1e-6)
+
+
+def test_a_machine_that_is_idle_again_fills_the_volume_no_faster_than_it_is_learnt(
+    tmp_path: Path,
+) -> None:
+    filling.filled_before(tmp_path, 90, 5.0)
+    left = 0.9 * filling.CAPACITY_BYTES - filling.filled_bytes(tmp_path)
+    assert left / filling.rate(tmp_path, 90, 1.0) == pytest.approx(99)
+
+
+class _Passing:
+    """A scene of which only the waiting counts."""
+
+    def __init__(self) -> None:
+        self.out = StringIO()
+        self.scene = Scene(Console(file=self.out, width=100), directory=Path("/nowhere"))
+        self.scene.alerts = cast("Tap", SimpleNamespace(take=list))
+        self.scene.mails = list  # type: ignore[method-assign]
+
+
+def test_a_log_shows_now_and_then_what_is_waited_for_and_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scene_module, "waiting", lambda _: iter(range(100)))
+    passing = _Passing()
+    with pytest.raises(PartFailedError):
+        passing.scene.wait_for("rain", lambda: None, 100, seen=lambda: "; it is cloudy")
+    assert passing.out.getvalue().splitlines() == [
+        f"waiting for rain ({seconds} s; it is cloudy)" for seconds in (30, 60, 90)
+    ]
+
+
+def test_what_takes_a_while_is_said_before_it_begins() -> None:
+    passing = _Passing()
+    with passing.scene.working("loading the model"):
+        assert "loading the model" in passing.out.getvalue()
 
 
 def _mail(subject: str, text: str) -> EmailMessage:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import structlog
-
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from services.detector.turns import Counts
@@ -20,62 +18,41 @@ from shared.contracts import (
     ThresholdTried,
     ThresholdTry,
 )
-from shared.messaging.errors import Reject
 from shared.observe import ANOMALIES, SAMPLES, SERIES
-from shared.samples import InvalidBatch, decode
-from shared.snapshots import SnapshotStore, restored
-from shared.storage import StorageError
-
-log = structlog.get_logger(__name__)
+from shared.service.snapshot_worker import SnapshotWorker, batch_read
+from shared.snapshots import SnapshotStore
 
 
-class DetectorWorker:
+class DetectorWorker(SnapshotWorker):
     """Judges one partition; see ``shared.service.PartitionWorker``."""
 
     def __init__(self, partition: int, settings: EngineSettings, store: SnapshotStore) -> None:
-        self._partition = partition
+        super().__init__(partition, store)
         self._settings = settings
-        self._store = store
         self._engine = Engine(settings)
         self._exported = Counts()
         self._stages: dict[str, int] = {}
 
-    def restore(self) -> int | None:
-        """Take the newest snapshot that is whole and fits; None if there is none."""
-        found = restored(self._store, self._partition, self._restored)
-        self._engine = Engine(self._settings) if found is None else found[1]
-        self._exported = Counts()
-        return None if found is None else found[0]
-
-    def _restored(self, arrays: dict[str, Array]) -> Engine:
+    def _load(self, arrays: dict[str, Array] | None) -> None:
         engine = Engine(self._settings)
-        engine.restore(arrays)
-        return engine
+        if arrays is not None:
+            engine.restore(arrays)
+        self._engine = engine
+        self._exported = Counts()
 
-    def begin_again(self) -> None:
-        """See ``PartitionWorker``."""
-        self._store.begin_again()
+    def _arrays(self) -> dict[str, Array]:
+        return self._engine.snapshot()
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         """The events that follow from one Arrow batch."""
-        try:
-            samples = decode(batch, trusted=True)
-        except InvalidBatch as error:
-            # The gateway checks everything, so this is not ours; it must not stop the partition.
-            SAMPLES.labels("refused").inc()
-            raise Reject(f"batch {offset} cannot be read: {error}") from error
-        events = self._engine.process(samples)
+        events = self._engine.process(batch_read(offset, batch))
         self._export(events)
         return events
 
     def snapshot(self, offset: int) -> None:
-        """Store state and offset as one; a store that fails is logged and tried again."""
+        """Store state and offset as one, and show how many series are in each stage."""
         self._export_stages()
-        try:
-            self._store.write(offset, self._engine.snapshot())
-        except (StorageError, OSError) as error:
-            # Judging continues; the one before still serves, and the next interval tries again.
-            log.warning("snapshot_failed", partition=self._partition, reason=str(error))
+        super().snapshot(offset)
 
     def close(self) -> None:
         """Its series count for the next owner."""

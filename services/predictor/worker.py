@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Executor
 
-import structlog
 from prometheus_client import Gauge
 
 from services.predictor.engine import Engine
@@ -20,7 +19,6 @@ from shared.contracts import (
     ScoresAsk,
 )
 from shared.contracts.questions import MAX_SCORES
-from shared.messaging.errors import Reject
 from shared.observe import (
     ALARM_REDUCTION,
     BRIER_SCORE,
@@ -29,14 +27,10 @@ from shared.observe import (
     MISSED_ALARM_RATE,
     PREDICTION_ACCURACY,
     PREDICTION_LEAD,
-    SAMPLES,
 )
-from shared.samples import InvalidBatch, decode
-from shared.snapshots import SnapshotStore, restored
-from shared.storage import StorageError
+from shared.service.snapshot_worker import SnapshotWorker, batch_read
+from shared.snapshots import SnapshotStore
 from shared.weeks import week_name
-
-log = structlog.get_logger(__name__)
 
 _LEDGER_GAUGES = {
     PREDICTION_ACCURACY: "accuracy",
@@ -49,7 +43,7 @@ _LEDGER_GAUGES = {
 """The metrics of the ledger, and the attribute of its scores that each shows."""
 
 
-class PredictorWorker:
+class PredictorWorker(SnapshotWorker):
     """Forecasts one partition; see ``shared.service.PartitionWorker``.
 
     Forecasting runs in ``heavy``, one thread for all partitions of a replica: statsmodels' filter
@@ -60,48 +54,28 @@ class PredictorWorker:
     def __init__(
         self, partition: int, settings: EngineSettings, store: SnapshotStore, heavy: Executor
     ) -> None:
-        self._partition = partition
+        super().__init__(partition, store)
         self._settings = settings
-        self._store = store
         self._heavy = heavy
         self._engine = Engine(settings)
         self._lag = 0
         self._exported: set[tuple[Gauge, tuple[str, ...]]] = set()
 
-    def restore(self) -> int | None:
-        """Take the newest snapshot that is whole and fits; None if there is none."""
-        found = restored(self._store, self._partition, self._restored)
-        self._engine = Engine(self._settings) if found is None else found[1]
-        return None if found is None else found[0]
-
-    def _restored(self, arrays: dict[str, Array]) -> Engine:
+    def _load(self, arrays: dict[str, Array] | None) -> None:
         engine = Engine(self._settings)
-        engine.restore(arrays)
-        return engine
+        if arrays is not None:
+            engine.restore(arrays)
+        self._engine = engine
 
-    def begin_again(self) -> None:
-        """See ``PartitionWorker``."""
-        self._store.begin_again()
+    def _arrays(self) -> dict[str, Array]:
+        return self._engine.snapshot()
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         """The events that follow from one Arrow batch."""
-        try:
-            samples = decode(batch, trusted=True)
-        except InvalidBatch as error:
-            # The gateway checks everything, so this is not ours; it must not stop the partition.
-            SAMPLES.labels("refused").inc()
-            raise Reject(f"batch {offset} cannot be read: {error}") from error
+        samples = batch_read(offset, batch)
         events = self._heavy.submit(self._engine.process, samples).result()
         self._export()
         return events
-
-    def snapshot(self, offset: int) -> None:
-        """Store state and offset as one; a store that fails is logged and tried again."""
-        try:
-            self._store.write(offset, self._engine.snapshot())
-        except (StorageError, OSError) as error:
-            # Forecasting continues; the one before still serves, and the next interval tries again.
-            log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
     def answer(self, question: CurveAsk) -> CurveAnswered:
         """Answer with what is known of a series, and what would be forecast of it now."""

@@ -8,23 +8,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import structlog
 
 from services.healer.health.machine import HOUR_MS, HOURS, Machine, count, in_order
 from services.healer.health.score import WEIGHTS, Alarms, Hour, Key, health
 from shared.columns import Array, part_of
 from shared.contracts import HealthReported, Message
 from shared.derivation import Deriver
-from shared.messaging.errors import Reject
-from shared.samples import InvalidBatch, SampleBatch, decode, labels_from
-from shared.snapshots import SnapshotStore, restored
-from shared.storage import StorageError
+from shared.samples import SampleBatch, labels_from
+from shared.service.snapshot_worker import SnapshotWorker, batch_read
+from shared.snapshots import SnapshotStore
 from shared.stream_clock import StreamClock
-
-log = structlog.get_logger(__name__)
 
 _EVERY_MS = 60_000
 _SAID_MS = 15 * 60_000
@@ -51,15 +47,14 @@ class Memory(Protocol):
         """The last day's hours of these machines, of which one has ended."""
 
 
-class HealthWorker:
+class HealthWorker(SnapshotWorker):
     """See ``shared.service.PartitionWorker``. A report is made once a minute of the samples' own
     time, or once a quarter of an hour of it where samples come late, and published when the score
     moved by a point, the verdict changed, or a quarter of an hour has passed.
     """
 
     def __init__(self, partition: int, store: SnapshotStore, memory: Memory) -> None:
-        self._partition = partition
-        self._store = store
+        super().__init__(partition, store)
         self._memory = memory
         self._deriver = Deriver(_MAX_SERIES)
         self._machines: dict[str, Machine] = {}
@@ -68,28 +63,22 @@ class HealthWorker:
         self._swept_hour = -1
 
     def restore(self) -> int | None:
-        """The newest snapshot that is whole."""
-        found = restored(self._store, self._partition, self._restored)
-        if found is None:
-            return None
-        # Another replica may have had the partition since.
+        """Load the newest snapshot, and what is remembered of the machines.
+
+        Another replica may have had the partition since.
+        """
+        offset = super().restore()
         self._recall(list(self._machines))
-        return found[0]
+        return offset
 
-    def _restored(self, arrays: dict[str, Array]) -> None:
-        self._deriver = Deriver.restored(part_of(arrays, "deriver/"), _MAX_SERIES)
-        self._take(json.loads(arrays[_STATE].tobytes()))
-
-    def begin_again(self) -> None:
-        """See ``PartitionWorker``."""
-        self._store.begin_again()
+    def _load(self, arrays: dict[str, Array] | None) -> None:
+        if arrays is not None:
+            self._deriver = Deriver.restored(part_of(arrays, "deriver/"), _MAX_SERIES)
+            self._take(json.loads(arrays[_STATE].tobytes()))
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         """Take the samples in; reports, when a minute is over."""
-        try:
-            samples = decode(batch, trusted=True)
-        except InvalidBatch as error:
-            raise Reject(f"batch {offset} cannot be read: {error}") from error
+        samples = batch_read(offset, batch)
         newest = max(samples.clock_ms or 0, int(samples.time_ms.max()) if len(samples) else 0)
         if self._clock.tell(newest, samples.clock_ms) < 0:
             self._set_back()
@@ -159,15 +148,10 @@ class HealthWorker:
             machine = self._machines[host]
             machine.hours = in_order([*past, *machine.hours])[-HOURS:]
 
-    def snapshot(self, offset: int) -> None:
-        """Store state and offset as one."""
+    def _arrays(self) -> dict[str, Array]:
         text = json.dumps(self._state()).encode()
         arrays: dict[str, Array] = {_STATE: np.frombuffer(text, dtype=np.uint8)}
-        arrays |= {f"deriver/{name}": a for name, a in self._deriver.snapshot().items()}
-        try:
-            self._store.write(offset, arrays)
-        except (StorageError, OSError) as error:
-            log.warning("snapshot_failed", partition=self._partition, reason=str(error))
+        return arrays | {f"deriver/{name}": a for name, a in self._deriver.snapshot().items()}
 
     def close(self) -> None:
         """Nothing of it is exported."""
@@ -227,9 +211,9 @@ class HealthWorker:
         clock = self._clock.snapshot()
         return {"next_ms": self._next_ms, "clock": clock, "machines": machines}
 
-    def _take(self, state: dict[str, object]) -> None:
+    def _take(self, state: Any) -> None:
         machines = {}
-        for host, kept in dict(state["machines"]).items():  # type: ignore[call-overload]
+        for host, kept in state["machines"].items():
             sums, hour, said_ms, said = kept["rest"]
             machines[host] = Machine(
                 {(item, labels): (t, v) for item, labels, t, v in kept["values"]},
@@ -239,12 +223,12 @@ class HealthWorker:
                 said_ms,
                 tuple(said),
                 kept.get("told_ms", said_ms),
-                kept.get("heard_ms", int(str(state["next_ms"]))),
+                kept.get("heard_ms", state["next_ms"]),
             )
-        self._machines, self._next_ms = machines, int(str(state["next_ms"]))
+        self._machines, self._next_ms = machines, state["next_ms"]
         # Snapshots from before the clock could be set back know only what is due when.
         due_ms = max(self._next_ms - _EVERY_MS, -1)
-        self._clock.restore(state.get("clock", (due_ms, 0, -1)))  # type: ignore[arg-type]
+        self._clock.restore(state.get("clock", (due_ms, 0, -1)))
 
 
 @lru_cache(maxsize=65_536)

@@ -68,7 +68,7 @@ def _shown(channel: Channel, records: Records, keep: timedelta) -> ChannelView:
             DELIVERIES, group=group, status="sent", newest_first=True, limit=1
         )
     ]
-    failures = [records.get(CHANNEL_FAILURES, each.strip()[:300]) for each in named]
+    failures = [records.get(CHANNEL_FAILURES, each.strip()) for each in named]
     return ChannelView(
         name=channel.name,
         type=channel.TYPE,

@@ -289,7 +289,7 @@ DELIVERIES = Collection(
 )
 QUOTAS = Collection("quotas", Quota, key=lambda q: q.key, due=lambda q: q.digest_at)
 LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)
-CHANNEL_FAILURES = Collection("channel-failures", ChannelFailure, key=lambda f: f.recipient[:300])
+CHANNEL_FAILURES = Collection("channel-failures", ChannelFailure, key=lambda f: f.recipient)
 SERIES_SEEN = Collection(
     "series-seen",
     SeriesSeen,

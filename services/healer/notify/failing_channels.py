@@ -35,9 +35,9 @@ class FailingChannels:
     ) -> None:
         """A delivery was tried; its status says what came of it."""
         recipient = f"{channel} {delivery.recipient}".strip()
-        failure = ctx.records.get(CHANNEL_FAILURES, recipient[:300])
+        failure = ctx.records.get(CHANNEL_FAILURES, recipient)
         if delivery.status == "sent":
-            ctx.records.delete(CHANNEL_FAILURES, recipient[:300])
+            ctx.records.delete(CHANNEL_FAILURES, recipient)
             if failure is not None and failure.away:
                 self._tell(channel, *_back(failure, ctx), ctx, Severity.INFO)
             return

@@ -50,7 +50,7 @@ class Undeliverable:
         for channel, number in given_up.items():
             COUNTED.labels(channel, "refused").inc(number)
             log.warning("deliveries_given_up", channel=channel, deliveries=number, reason=_GONE)
-        known = {name.strip()[:300] for name in self._known}
+        known = {name.strip() for name in self._known}
         for failure in ctx.records.find(CHANNEL_FAILURES):
-            if failure.recipient[:300] not in known:
-                ctx.records.delete(CHANNEL_FAILURES, failure.recipient[:300])
+            if failure.recipient not in known:
+                ctx.records.delete(CHANNEL_FAILURES, failure.recipient)

@@ -13,12 +13,12 @@ from shared.packages.bounds import MAX_FAULTS, Bounds, PackageError, PackageRefu
 from shared.packages.inventory import Entry, Inventory, too_long, usable
 from shared.packages.tree import Kind, parts_of
 
-_LEFT_OUT = {"__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints"} | {
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-}
-_OF_AN_ENVIRONMENT = ("pyvenv.cfg", "conda-meta/history")
+LEFT_OUT = (
+    *("__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints"),
+    *(".mypy_cache", ".pytest_cache", ".ruff_cache"),
+)
+"""The names of folders that only tools need; they are not packed."""
+OF_AN_ENVIRONMENT = ("pyvenv.cfg", "conda-meta/history")
 """The files that every virtual environment has, of venv or of conda."""
 _TOPS = ("code", "data")
 _MAX_LOOKED_AT = 1000
@@ -171,9 +171,9 @@ def _check_tops(folder: Path) -> None:
 
 def _is_left_out(directory: Path) -> bool:
     """Return whether it is of tools alone; a virtual environment fits no other machine."""
-    if directory.name in _LEFT_OUT:
+    if directory.name in LEFT_OUT:
         return True
-    return any((directory / name).is_file() for name in _OF_AN_ENVIRONMENT)
+    return any((directory / name).is_file() for name in OF_AN_ENVIRONMENT)
 
 
 def _leads_somewhere(link: Path) -> bool:

@@ -18,7 +18,7 @@ from bench.full_store import JOB
 from bench.pages import sign_in
 from services.client.api.app import _OF_PAGES
 from shared.packages import pack
-from shared.packages.folder import _LEFT_OUT
+from shared.packages.folder import LEFT_OUT
 from tests.browser.test_page import Browser, until
 
 MOST_BYTES = 60_000
@@ -187,7 +187,7 @@ def test_the_page_packs_of_a_folder_what_the_command_packs(
         f"code/{'long' * 60}.py",
         f"data/{'数' * 60}/{'据' * 70}/{'x' * 90}.csv",
         "results/old.csv",
-        *(f"code/{each}/kept" for each in sorted(_LEFT_OUT)),
+        *(f"code/{each}/kept" for each in sorted(LEFT_OUT)),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"{name}\n")

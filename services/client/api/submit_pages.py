@@ -25,6 +25,7 @@ from services.client.job_form import Input, body_of, filled_by, inputs, is_tfjob
 from services.client.wording import faults
 from shared.contracts import Fault, JobPlanned
 from shared.packages import pack
+from shared.packages.folder import LEFT_OUT, OF_AN_ENVIRONMENT
 from shared.tfjob import NotImportableError, import_tfjob, write
 
 _PLAN_S, _LOOK_S = 10.0, 0.1
@@ -44,6 +45,8 @@ def _shown(
         fields=fields,
         rest=rest,
         most=client.settings.max_page_upload_bytes,
+        not_packed=LEFT_OUT,
+        environment=OF_AN_ENVIRONMENT,
         **usual | more,
     )
 

@@ -36,13 +36,14 @@ function header(path, size) {
   return [block("long", length, "x"), encoder.encode(String(length)), line, rest(length), block("file", size, "0")];
 }
 
-// As `tshell pack` does: what only tools need, and environments, which fit no other machine.
-const LEFT_OUT = new Set(["__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache"]);
+const sheet = document.querySelector("[data-upload]");
+// `tshell pack` leaves out the same folders: those that only tools need, and environments, which fit no other machine.
+const LEFT_OUT = new Set(sheet?.dataset.notPacked.split(" "));
+const OF_AN_ENVIRONMENT = sheet?.dataset.environment.split(" ").map((name) => "/" + name) ?? [];
 
 function wanted(files) {
   const paths = new Set(files.map((each) => each.path));
-  const environments = [...paths].filter((path) => /\/(pyvenv\.cfg|conda-meta\/history)$/.test(path));
-  const roots = environments.map((path) => path.replace(/(pyvenv\.cfg|conda-meta\/history)$/, ""));
+  const roots = [...paths].flatMap((path) => OF_AN_ENVIRONMENT.filter((name) => path.endsWith(name)).map((name) => path.slice(0, 1 - name.length)));
   const isJob = files.some((each) => each.path.split("/")[1] === "code");
   return files.filter(({ path }) => {
     const folders = path.split("/").slice(0, -1);
@@ -78,8 +79,6 @@ function upload(body, project, bar) {
     request.send(body);
   });
 }
-
-const sheet = document.querySelector("[data-upload]");
 
 async function take(coming, isFolder) {
   const [bar, report, form] = [sheet.querySelector("progress"), sheet.querySelector("[data-progress]"), sheet.closest("form")];

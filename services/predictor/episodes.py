@@ -216,7 +216,7 @@ class Episodes:
             f"{subject.series.text()} is at {subject.value:.4g} and will {side} "
             f"{subject.threshold:.4g} at about {_clock(crossing_ms)}, with a probability of "
             f"{found.passage.probability:.0%} within {self._ahead(found)}, most likely between "
-            f"{early} and {late}, says {found.forecaster}"
+            f"{early} and {late} (forecaster: {found.forecaster})"
         )
 
     def _ahead(self, found: Prediction) -> str:

@@ -18,6 +18,38 @@ need_gb=4
 [[ -f $lock || $profile == node ]] || { echo "setup: no profile '$profile'" >&2; exit 2; }
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+# Whatever the machine had in this place is put back; empty where nothing was changed.
+policy=''
+policy_kept=''
+end_in_order() {
+  local job
+  # What runs in a script's background does not notice Ctrl-C.
+  for job in $(jobs -p); do kill "$job" 2>/dev/null || true; done
+  wait
+  restore_policy
+}
+trap end_in_order EXIT
+# Some programs answer Ctrl-C by ending as after any fault, which alone would not end this script.
+trap 'exit 130' INT
+trap 'exit 143' TERM
+# slowly TEXT COMMAND...: minutes without a word look as if nothing went on.
+slowly() {
+  local status=0 beats
+  beat "$1" &
+  beats=$!
+  shift
+  "$@" || status=$?
+  kill "$beats" 2>/dev/null || true
+  wait "$beats" 2>/dev/null || true
+  return "$status"
+}
+beat() {
+  local begin=$SECONDS idle
+  exec {idle}<> <(:)
+  while ! read -r -t 60 -u "$idle" && kill -0 $$ 2>/dev/null; do
+    say "$1, $(((SECONDS - begin) / 60)) min so far"
+  done
+}
 # Services and jobs run as other users, who must be able to read what is installed here.
 umask 022
 
@@ -79,33 +111,40 @@ missing_packages() {
   command -v npm >/dev/null || echo npm
 }
 
+restore_policy() {
+  [[ -n $policy ]] || return 0
+  if [[ -n $policy_kept ]]; then mv "$policy_kept" "$policy"; else rm -f "$policy"; fi
+  policy=''
+  policy_kept=''
+}
+
 install_packages() {
-  local policy=/usr/sbin/policy-rc.d kept=''
   command -v apt-get >/dev/null ||
     fail "missing: $*. This is not Debian: install them by hand, then run this again."
   [[ $EUID -eq 0 ]] || fail "missing: $*. As root: apt-get install --no-install-recommends $*"
   say "installing $*"
-  # Packages start their servers when installed; ours are private, so keep those off. Whatever
-  # the machine had in that place comes back afterwards.
-  if [[ -e $policy ]]; then
-    kept=$(mktemp)
-    cp -p "$policy" "$kept"
+  # Packages start their servers when installed; ours are private, so keep those off.
+  if [[ -e /usr/sbin/policy-rc.d ]]; then
+    policy_kept=$(mktemp)
+    cp -p /usr/sbin/policy-rc.d "$policy_kept"
   fi
-  restore_policy() {
-    if [[ -n $kept ]]; then mv "$kept" "$policy"; else rm -f "$policy"; fi
-  }
-  trap restore_policy EXIT
+  policy=/usr/sbin/policy-rc.d
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod 755 "$policy"
   export DEBIAN_FRONTEND=noninteractive
   local log
   log=$(mktemp)
-  { apt-get -o DPkg::Lock::Timeout=300 -q update &&
-    apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends "$@"; } \
-    >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "apt-get failed; its log: $log"; }
+  slowly "still installing" run_apt "$log" "$@" ||
+    { tail -n 20 "$log" >&2; fail "apt-get failed; its log: $log"; }
   rm -f "$log"
   restore_policy
-  trap - EXIT
+}
+
+run_apt() {
+  local log=$1
+  shift
+  { apt-get -o DPkg::Lock::Timeout=300 -q update &&
+    apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends "$@"; } >"$log" 2>&1
 }
 
 install_python_packages() {
@@ -135,17 +174,16 @@ install_python_packages() {
   # A home that cannot be written to has no room for a cache either.
   [[ -n ${UV_CACHE_DIR:-} || -w ${XDG_CACHE_HOME:-$HOME} ]] || export UV_NO_CACHE=true
   # A terminal sees how far it is; a log does not want that.
-  local quiet=()
-  [[ -t 2 ]] || quiet=(--quiet)
-  "$venv/bin/uv" pip install "${quiet[@]}" --python "$venv/bin/python" --require-hashes -r "$lock" ||
-    not_fetched
+  local shown=(slowly "still installing" "$venv/bin/uv" --quiet)
+  [[ ! -t 2 ]] || shown=("$venv/bin/uv")
+  "${shown[@]}" pip install --python "$venv/bin/python" --require-hashes -r "$lock" || not_fetched
   # The commands `barograph` and `tshell`, straight from this work tree, built by the lock's own
   # setuptools and not by one that is fetched without a hash. The peers' environment serves every
   # work tree: there, the code comes from where a benchmark is started.
   [[ $profile == peers ]] || .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps \
     --no-build-isolation -e . || not_fetched
   say "compiling them, which takes half a minute to a few"
-  compile_modules "$venv"/lib/python*/site-packages
+  slowly "still compiling" compile_modules "$venv"/lib/python*/site-packages
   echo "$wanted" >"$stamp"
 }
 
@@ -175,15 +213,19 @@ compile_kernels() {
     grep -m 1 'model name' /proc/cpuinfo || true
   } | sha256sum | cut -c -16)
   [[ ! -f $cache/set-up-$wanted ]] || return 0
-  say "compiling the numerical kernels, a minute of processor time"
+  say "compiling the numerical kernels, two minutes of processor time"
   for service in detector predictor; do
     "$venv/bin/python" -m "services.$service.compiling" &
     running+=($!)
   done
-  for service in "${running[@]}"; do
-    wait "$service" || { say "not all were compiled; the services will do it"; return 0; }
-  done
+  slowly "still compiling" all_succeed "${running[@]}" ||
+    { say "not all were compiled; the services will do it"; return 0; }
   touch "$cache/set-up-$wanted"
+}
+
+all_succeed() {
+  local process
+  for process in "$@"; do wait "$process" || return 1; done
 }
 
 install_node_packages() {

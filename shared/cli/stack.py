@@ -234,7 +234,7 @@ def _named(stack: StackFile, state: Path) -> Path | None:
 
 
 def _settings(file: str, state: Path) -> str:
-    return file or f"there is no {state / FILE}"
+    return file or f"{state / FILE} (not there)"
 
 
 def _where(stack: StackFile) -> str:

@@ -82,7 +82,7 @@ def test_a_reload_reads_the_file_that_was_named_or_the_stacks_own_as_it_is_now(
                 asked = json.loads((tmp_path / "reload.json").read_text())["config"]
                 return asked, result.stdout
 
-            assert reloaded(None) == ("", f"no setting has changed: there is no {own}\n")
+            assert reloaded(None) == ("", f"no setting has changed: {own} (not there)\n")
             for file in (own, named, other):
                 file.touch()
             assert reloaded(None) == (str(own), f"no setting has changed: {own}\n")

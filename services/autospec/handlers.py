@@ -38,7 +38,7 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
         return  # an older or repeated open
     if known.status == "closed":
         # The same job id, submitted again after its removal: nothing of the old cluster counts.
-        known = with_changes(known, reported={}, least={})
+        known = with_changes(known, reported={}, least={}, least_epoch=0, addresses={})
     names = {*known.least, *message.incarnations}
     least = {n: max(known.least.get(n, 1), message.incarnations.get(n, 1)) for n in names}
     before = known
@@ -47,6 +47,7 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
         status="open",
         roles=message.roles,
         least=least,
+        least_epoch=max(known.least_epoch, message.least_epoch),
         deadline=message.deadline,
         due=message.deadline,
         timed_out=False,
@@ -56,7 +57,8 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
         if name not in kept:
             yield _fenced(known, reported.member, _unwanted(known, reported.member))
     known = with_changes(known, reported=kept)
-    if before.status == "open" and before.roles == known.roles and not known.missing():
+    settled = not known.missing() and known.epoch >= known.least_epoch
+    if before.status == "open" and before.roles == known.roles and settled:
         # Nothing changed, or the replacements reported before this message arrived.
         ctx.records.put(RENDEZVOUS, with_changes(known, due=None))
     else:
@@ -123,10 +125,17 @@ def expire(ctx: Context) -> Iterator[Message]:
 
 
 def _settle(known: Rendezvous, ctx: Context) -> Iterator[Message]:
-    """Store the record; with all members there, it makes the next epoch."""
+    """Store the record; with all members there, it makes the next epoch.
+
+    Programs learn addresses once, at their start. So where none has changed, the specification is
+    still right for those who run by it, and the epoch stays unless all of them are to begin again.
+    """
     complete = not known.missing()
     if complete:
-        known = with_changes(known, epoch=known.epoch + 1, due=None, timed_out=False)
+        addresses = known.reported_addresses()
+        stays = known.epoch >= max(1, known.least_epoch) and addresses == known.addresses
+        epoch = known.epoch if stays else known.epoch + 1
+        known = with_changes(known, epoch=epoch, addresses=addresses, due=None, timed_out=False)
     ctx.records.put(RENDEZVOUS, known)
     if complete:
         yield _spec(known, ctx)

@@ -41,6 +41,10 @@ class Rendezvous(BaseModel):
     """Least incarnation that counts, by member name, where it is not 1."""
     reported: dict[str, Reported] = {}
     epoch: int = 0
+    least_epoch: int = 0
+    """Least epoch of the next specification, as the task service demands it."""
+    addresses: dict[str, str] = {}
+    """Where the members of the newest epoch listen, by name."""
     deadline: AwareDatetime | None = None
     due: AwareDatetime | None = None
     timed_out: bool = False
@@ -50,6 +54,10 @@ class Rendezvous(BaseModel):
         """Names of the members that have not reported, e.g. ``worker-1``."""
         names = [f"{role}-{index}" for role, n in self.roles.items() for index in range(n)]
         return [name for name in names if name not in self.reported]
+
+    def reported_addresses(self) -> dict[str, str]:
+        """Where the members that have reported listen, by name."""
+        return {name: each.address for name, each in self.reported.items()}
 
 
 RENDEZVOUS = Collection(

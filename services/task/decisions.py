@@ -32,14 +32,24 @@ from shared.contracts import (
 from shared.service import Context
 
 
-def note_running(record: JobRecord, ctx: Context) -> Iterator[Message]:
-    """Store a member's start; the job runs when all members do, with the newest spec."""
+def note_running(record: JobRecord, ctx: Context, *, joined: bool = False) -> Iterator[Message]:
+    """Store a member's start; the job runs when all members do, with the newest spec.
+
+    Args:
+        record: the job, with the member that has started.
+        ctx: the handler's context.
+        joined: whether it started for the first time, perhaps beside others that were running.
+    """
     running = all(
         m.phase == "running" and m.epoch >= record.least_epoch for m in record.members.values()
     )
-    if running and record.state is not JobState.RUNNING and record.verdict is None:
-        record, event = states.run(record, ctx.now)
-        yield event
+    if running and record.verdict is None:
+        if record.state is not JobState.RUNNING:
+            record, event = states.run(record, ctx.now)
+            yield event
+        elif joined:
+            record, event = states.whole_again(record, ctx.now)
+            yield event
     ctx.records.put(JOBS, record)
 
 
@@ -124,7 +134,11 @@ def rendezvous(record: JobRecord, ctx: Context) -> Iterator[Message]:
         deadline = ctx.now + timedelta(seconds=record.submit.timeouts.rendezvous_s)
         newer = {m.name: m.incarnation for m in record.members.values() if m.incarnation > 1}
         yield RendezvousOpen(
-            job_id=record.job_id, roles=roles, deadline=deadline, incarnations=newer
+            job_id=record.job_id,
+            roles=roles,
+            deadline=deadline,
+            incarnations=newer,
+            least_epoch=record.least_epoch,
         )
 
 
@@ -171,8 +185,13 @@ def _ended_badly(
         last_lines=end.last_lines,
     )
     alone = record.submit.type == "single"
-    lost = failure in {FailureClass.INFRASTRUCTURE, FailureClass.PREEMPTION}
-    if not alone and not lost and not _own_fault(end):
+    lost = failure in _TAKEN
+    alone_without = record.incomplete and member.role is not Role.WORKER
+    if alone_without and not lost and not _own_fault(end):
+        # A program that cannot do without the worker that was lost: all begin again.
+        verdict = with_changes(verdict, failure_class=FailureClass.INFRASTRUCTURE)
+        yield from retry_or_fail(record, verdict, ctx)
+    elif not alone and not lost and not _own_fault(end):
         # TensorFlow's members fail when a peer is lost: wait to see whether one was.
         suspect = record.suspect or verdict
         ctx.records.put(JOBS, with_changes(record, suspect=suspect))
@@ -183,18 +202,37 @@ def _ended_badly(
 def retry_or_fail(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
     """Another attempt while the budget lasts, otherwise the end."""
     failure = verdict.failure_class or FailureClass.UNKNOWN
-    if not may_retry(record, failure):
+    lost = record.members[verdict.member]
+    joins = _joins_again(record, lost, failure)
+    if not (joins and lost.has_run and failure in _TAKEN) and not may_retry(record, failure):
         tries = record.retries.get(failure, 0)
         if tries:
             reason = f"{verdict.reason} (after {tries} retries)"
             verdict = with_changes(verdict, reason=reason)
         yield from conclude(record, verdict, ctx)
         return
-    lost = record.members[verdict.member]
-    record, event = states.retry(record, lost, failure, verdict.reason, ctx.now)
+    replace = states.rejoin if joins else states.retry
+    record, event = replace(record, lost, failure, verdict.reason, ctx.now)
     ctx.records.put(JOBS, record)
     yield event
     yield from rendezvous(record, ctx)
+
+
+def _joins_again(record: JobRecord, lost: MemberRecord, failure: FailureClass) -> bool:
+    """Return whether the others can go on without a member until its replacement is there."""
+    others = [m for m in record.members.values() if m.role is not Role.WORKER]
+    return (
+        record.submit.elastic
+        and record.state is JobState.RUNNING
+        and lost.role is Role.WORKER
+        and failure in {*_TAKEN, FailureClass.UNKNOWN}
+        and (record.suspect is None or record.suspect.member == lost.name)
+        and all(m.phase == "running" and m.epoch >= record.least_epoch for m in others)
+    )
+
+
+_TAKEN = {FailureClass.INFRASTRUCTURE, FailureClass.PREEMPTION}
+"""Failures that are nothing the program did: its machine or its place was taken away."""
 
 
 def _own_fault(end: Exit) -> bool:

@@ -133,7 +133,11 @@ def clusterspec_ready(message: ClusterSpecReady, ctx: Context) -> Iterable[Messa
 def rendezvous_timed_out(message: RendezvousTimedOut, ctx: Context) -> Iterator[Message]:
     """Fail a job whose cluster did not form in time, naming the missing members."""
     record = _active(ctx, message.job_id)
-    if record is None or record.state is JobState.RUNNING or message.at < record.since:
+    if record is None or message.at < record.since:
+        return
+    if record.state is JobState.RUNNING:
+        if record.incomplete:
+            yield from decisions.rendezvous(record, ctx)  # the others do not wait for it
         return
     limit = timedelta(seconds=record.submit.timeouts.rendezvous_s)
     if ctx.now - record.since < limit - NOTICED:
@@ -160,7 +164,7 @@ def pod_started(message: PodStarted, ctx: Context) -> Iterator[Message]:
         return
     changes = {"phase": "running", "epoch": message.epoch, "notes": message.isolation.notes}
     record = record.with_member(with_changes(known, **changes))
-    yield from decisions.note_running(record, ctx)
+    yield from decisions.note_running(record, ctx, joined=known.phase == "wanted")
 
 
 def pod_exited(message: PodExited, ctx: Context) -> Iterator[Message]:

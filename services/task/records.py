@@ -64,6 +64,11 @@ class MemberRecord(_Frozen):
     def name(self) -> str:
         return f"{self.role}-{self.index}"
 
+    @property
+    def has_run(self) -> bool:
+        """Whether this incarnation has started the program."""
+        return self.epoch >= 0
+
     def replaced(self) -> MemberRecord:
         """Its next incarnation, still to be started."""
         return MemberRecord(role=self.role, index=self.index, incarnation=self.incarnation + 1)
@@ -137,6 +142,13 @@ class JobRecord(_Frozen):
             self,
             artifacts=others | {member: end.artifacts[:room]},
             stored=self.stored | {member: end.stored},
+        )
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether it runs while a replaced worker is still to join the others."""
+        return self.state is JobState.RUNNING and any(
+            m.phase == "wanted" for m in self.members.values()
         )
 
     def with_member(self, member: MemberRecord) -> JobRecord:

@@ -38,6 +38,9 @@ class MemberSpec(BaseModel):
     )
     uid: int | None = Field(default=None, description="User its program runs as; None: as we are.")
     host: str = Field(description="Address under which the other members reach it.")
+    port: int = Field(
+        default=0, description="The port it is to have if that is free; 0: any free one."
+    )
     pod: str = Field(default="", description="Its pod, where it runs in one.")
     node: str = Field(default="", description="The node of its pod.")
     program_grace_s: float = 20.0
@@ -100,3 +103,4 @@ class LauncherProcess(BaseModel):
     pid: int
     started: int = Field(description="Clock ticks after boot; tells a reused pid.")
     cgroups: tuple[str, ...] = ()
+    port: int = Field(default=0, description="The port it holds; 0 in notes of an older version.")

@@ -3,6 +3,8 @@ r"""The job's state machine: each transition returns the new record and its even
     accepted -> starting -> running -> succeeded | failed | cancelled
                        \-> retrying -> running
 
+An elastic job keeps running while a worker is replaced.
+
 Pure: the time is an argument. Terminal states never change; transitions outside of ``ALLOWED``
 raise.
 """
@@ -42,7 +44,7 @@ _ENDS = {S.SUCCEEDED, S.FAILED, S.CANCELLED}
 ALLOWED: dict[JobState, frozenset[JobState]] = {
     S.ACCEPTED: frozenset({S.ACCEPTED, S.STARTING, S.FAILED, S.CANCELLED}),
     S.STARTING: frozenset({S.RUNNING, S.RETRYING} | _ENDS),
-    S.RUNNING: frozenset({S.RETRYING} | _ENDS),
+    S.RUNNING: frozenset({S.RUNNING, S.RETRYING} | _ENDS),
     S.RETRYING: frozenset({S.RUNNING, S.RETRYING} | _ENDS),
     S.SUCCEEDED: frozenset(),
     S.FAILED: frozenset(),
@@ -109,7 +111,10 @@ def pend(record: JobRecord, found: Pending, now: datetime) -> tuple[JobRecord, J
 
 def run(record: JobRecord, now: datetime) -> tuple[JobRecord, JobRunning]:
     """Every member runs the program."""
-    record = _to(record, S.RUNNING, now, pending=None)
+    return _running(_to(record, S.RUNNING, now, pending=None), now)
+
+
+def _running(record: JobRecord, now: datetime) -> tuple[JobRecord, JobRunning]:
     notes = dict.fromkeys(note for m in record.members.values() for note in m.notes)
     return record, JobRunning(
         **_event(record, "every member runs", now),
@@ -144,6 +149,36 @@ def retry(
         member=lost.name,
     )
     return record, event
+
+
+def rejoin(
+    record: JobRecord, lost: MemberRecord, failure: FailureClass, reason: str, now: datetime
+) -> tuple[JobRecord, JobRetrying]:
+    """Replace ``lost`` alone, while the others go on without it.
+
+    Workers that had run and were taken away come and go; what never ran, or crashed, is counted.
+    """
+    counted = failure is FailureClass.UNKNOWN or not lost.has_run
+    more = {failure: record.retries.get(failure, 0) + 1} if counted else {}
+    record = _to(
+        record.with_member(lost.replaced()),
+        S.RUNNING,
+        record.since,
+        retries=record.retries | more,
+        suspect=None,
+    )
+    event = JobRetrying(
+        **_event(record, f"{reason}; it is replaced while the others go on", now),
+        attempt=record.attempt,
+        failure_class=failure,
+        member=lost.name,
+    )
+    return record, event
+
+
+def whole_again(record: JobRecord, now: datetime) -> tuple[JobRecord, JobRunning]:
+    """The replaced workers of an elastic job have joined the others."""
+    return _running(_to(record, S.RUNNING, record.since), now)
 
 
 def moved(record: JobRecord, step: timedelta) -> JobRecord:

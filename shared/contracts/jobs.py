@@ -147,6 +147,11 @@ class JobSubmit(Message):
     image_pull_secrets: tuple[KubernetesName, ...] = Field(
         default=(), max_length=8, description="Secrets for pulling its images; only in pods."
     )
+    elastic: bool = Field(
+        default=False,
+        description="Whether a worker that was lost joins the running cluster again, at its old "
+        "address, instead of a new start of all members; for parameter servers with a chief.",
+    )
     host_network: bool = Field(
         default=False,
         description="Whether pods use the node's network; free ports are chosen at run time.",
@@ -198,6 +203,7 @@ class JobSubmit(Message):
             faults.append("a distribute job needs at least one worker")
         if self.success_policy == "chief" and not self.chief:
             faults.append("success_policy 'chief' needs chief: true")
+        faults += self._unfit_for_elastic() if self.elastic else ()
         for name, given in (
             ("role_resources", self.role_resources),
             ("role_images", self.role_images),
@@ -214,6 +220,18 @@ class JobSubmit(Message):
         if faults:
             raise ValueError("; ".join(dict.fromkeys(faults)))
         return self
+
+    def _unfit_for_elastic(self) -> Iterator[str]:
+        """Why no worker could come back to this job's running cluster."""
+        if not (self.chief and self.ps):
+            yield (
+                "elastic needs a chief and ps: only programs whose chief coordinates parameter "
+                "servers take a worker back, other strategies have a fixed number of members"
+            )
+        if self.success_policy not in (None, "chief"):
+            yield "elastic: the chief's success ends the job; leave success_policy out"
+        if self.host_network:
+            yield "elastic: on the node's network a worker's port may be taken when it comes back"
 
     def _absent_roles(self) -> Iterator[str]:
         """The fields that are given to roles the job has not got."""

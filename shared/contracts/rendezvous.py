@@ -44,6 +44,13 @@ class RendezvousOpen(Message):
         max_length=50_000,
         description="Least incarnation that counts, by member name, where it is not 1.",
     )
+    least_epoch: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="Least epoch that the ClusterSpec may have. An epoch that is not less is kept "
+        "while every member has the address it had: whoever was replaced joins the others.",
+    )
 
 
 PodName = Annotated[

@@ -28,10 +28,11 @@ METADATA = {
     ),
     _OF_THE_CLUSTER,
 )
-SPEC = {
-    "enableDynamicWorker": "the number of workers is fixed; a changed membership restarts all"
-    " members from their checkpoint with a new ClusterSpec"
-}
+NOT_ELASTIC = (
+    "a worker joins a running cluster only where a Chief and PS replicas go on without it, the"
+    " Chief's success ends the job and pods have addresses of their own; otherwise a changed"
+    " membership restarts all members from their checkpoint"
+)
 RUN_POLICY = {"managedBy": "only Barograph runs this job; remove it"}
 SCHEDULING = {"minResources": "left out: a whole cluster is admitted or none of it"}
 TEMPLATE_METADATA = {

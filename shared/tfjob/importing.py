@@ -92,14 +92,13 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
     body |= _run_policy(_policy_branch(spec, findings), findings)
     policy = spec.take("successPolicy", str)
     specs = spec.branch("tfReplicaSpecs")
-    if not spec.take("enableDynamicWorker", bool):
-        spec.close(instead=advice.SPEC)
-    else:
-        findings.unsupported(spec.at("enableDynamicWorker"), advice.SPEC["enableDynamicWorker"])
+    elastic = bool(spec.take("enableDynamicWorker", bool))
+    spec.close()
     root.close(harmless=advice.DOCUMENT)
     replicas = _replicas(specs, findings, own_code)
     body |= _shape(replicas, policy, findings)
     commands = _together(body, replicas, findings, own_code)
+    body |= _elastic(body, findings) if elastic else {}
     if findings.faults or (findings.surplus and not force):
         faults = [*findings.faults, *findings.surplus]
         raise NotImportableError(faults, can_go_without=not findings.faults)
@@ -200,6 +199,17 @@ def _replicas(specs: Branch, findings: Findings, own_code: bool) -> dict[str, Re
     if not asked:
         findings.fault("spec.tfReplicaSpecs", "names no replicas; at least Worker is needed")
     return asked
+
+
+def _elastic(body: dict[str, Any], findings: Findings) -> dict[str, Any]:
+    """What stands for ``enableDynamicWorker``, where TensorFlow can take a worker back."""
+    path = "spec.enableDynamicWorker"
+    fits = body.get("chief") and body.get("ps") and not body.get("host_network")
+    if fits and body.get("success_policy") is None:
+        findings.note(path, "every member is given the whole cluster")
+        return {"elastic": True}
+    findings.unsupported(path, advice.NOT_ELASTIC)
+    return {}
 
 
 def _shape(replicas: dict[str, Replica], policy: str | None, findings: Findings) -> dict[str, Any]:

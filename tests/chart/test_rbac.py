@@ -65,6 +65,7 @@ def test_the_task_service_has_what_a_job_is_made_of_and_only_where_jobs_run() ->
         (jobs, "/pods"): {"list", "watch", "create", "patch", "delete"},
         (jobs, "/pods/status"): {"patch"},
         (jobs, "/secrets"): {"get", "create", "patch", "delete"},
+        (jobs, "/services"): {"create"},
         (jobs, "/events"): {"list", "watch"},
         (jobs, "kueue.x-k8s.io/workloads"): {"list", "watch"},
         ("", "/nodes"): {"list", "watch"},

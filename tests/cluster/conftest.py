@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from shared.embedded.process import EmbeddedError
+from tests.brokers import BrokerUnderTest
+from tests.cluster.jobs import ClusterJobs, running_jobs
 from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
 from tests.cluster.plane import ControlPlane
 from tests.cluster.programs import private_network
+from tests.conftest import ObjectStoreUnderTest
 
 EXTERNAL_CLUSTER = "BAROGRAPH_TEST_KUBECONFIG"
 
@@ -63,3 +66,17 @@ def kwok_nodes(kwok_controller: FakeNodes, kube: Kube) -> Iterator[FakeNodes]:
     """``kwok_nodes(3, cpu="8", memory="32Gi", gpu=2)`` adds fake nodes for one test."""
     yield kwok_controller
     kwok_controller.remove_all()
+
+
+@pytest.fixture
+def platform(
+    kube: Kube,
+    namespace: str,
+    broker: BrokerUnderTest,
+    object_store: ObjectStoreUnderTest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ClusterJobs]:
+    """The job half of the platform, whose members are pods of the test's namespace."""
+    directory = tmp_path_factory.mktemp("jobs")
+    with running_jobs(kube, namespace, broker, object_store, directory) as running:
+        yield running

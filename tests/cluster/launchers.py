@@ -24,13 +24,20 @@ _POLL_S = 0.1
 _PUBLISH_S = 30.0
 
 
+def _keep(pod: Object) -> Object:
+    """What the task service keeps, and the name by which an elastic job's pod is reached."""
+    spec = pod["spec"]
+    name = f"{spec['hostname']}.{spec['subdomain']}" if spec.get("subdomain") else ""
+    return pods.keep(pod) | {"name": name}
+
+
 class FakeLaunchers:
     """Speaks for every running pod of a namespace until it is stopped."""
 
     def __init__(self, kube: Kube, namespace: str, broker: BrokerUnderTest) -> None:
         path = f"/api/v1/namespaces/{namespace}/pods"
         self._cluster = Cluster(kube.kubeconfig)
-        self._pods = Mirror(self._cluster, path, keep=pods.keep)
+        self._pods = Mirror(self._cluster, path, keep=_keep)
         self._bus = Bus(broker.url("member"), "member", "fakes", word="fakes")
         self._link = pika.BlockingConnection(pika.URLParameters(broker.url()))
         self._channel = self._link.channel()
@@ -83,7 +90,7 @@ class FakeLaunchers:
             return self._begin(uid, job_id, member, 0)
         if uid not in self._reported:
             self._reported.add(uid)
-            host, port = pod["status"]["podIP"], 2222
+            host, port = pod["name"] or pod["status"]["podIP"], 2222
             now = datetime.now(UTC)
             return [PodReported(job_id=job_id, member=member, host=host, port=port, at=now)]
         spec = self._specs.get(job_id)

@@ -55,6 +55,7 @@ _TASK_IN_JOBS = {
     "pods": "list watch create patch delete",
     "pods/status": "patch",
     "secrets": "get create patch delete",
+    "services": "create",
     "events": "list watch",
     "workloads": "list watch",
 }

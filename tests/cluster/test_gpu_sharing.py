@@ -12,12 +12,10 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.contracts import FailureClass, JobCancel, JobPending, JobState, PendingCause
-from tests.brokers import BrokerUnderTest
 from tests.cluster.devices import SLICE, WHOLE, Devices
-from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster, running_jobs
+from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster
 from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
-from tests.conftest import ObjectStoreUnderTest
 from tests.waiting import eventually
 
 SMALL, LARGE = "nvidia.com/mig-1g.10gb", "nvidia.com/mig-3g.40gb"
@@ -25,19 +23,6 @@ SMALL, LARGE = "nvidia.com/mig-1g.10gb", "nvidia.com/mig-3g.40gb"
 SHARE = "nvidia.com/gpu.shared"
 """A time slice, where the device plugin is told to rename shared GPUs."""
 _ONE = {"cpu": 1, "memory": "1Gi", "gpu": 1}
-
-
-@pytest.fixture
-def platform(
-    kube: Kube,
-    namespace: str,
-    broker: BrokerUnderTest,
-    object_store: ObjectStoreUnderTest,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ClusterJobs]:
-    directory = tmp_path_factory.mktemp("jobs")
-    with running_jobs(kube, namespace, broker, object_store, directory) as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,19 +17,6 @@ from tests.cluster.kwok import FakeNodes
 from tests.cluster.launchers import FakeLaunchers
 from tests.conftest import ObjectStoreUnderTest
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def platform(
-    kube: Kube,
-    namespace: str,
-    broker: BrokerUnderTest,
-    object_store: ObjectStoreUnderTest,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ClusterJobs]:
-    directory = tmp_path_factory.mktemp("jobs")
-    with running_jobs(kube, namespace, broker, object_store, directory) as running:
-        yield running
 
 
 def test_a_single_job_runs_succeeds_and_leaves_nothing(
@@ -91,6 +78,32 @@ def test_a_deleted_worker_is_replaced_and_all_get_the_next_epoch(
     platform.until(lambda: _runs_again(platform, job_id), "the next epoch", job_id)
     platform.end_pod(job_id, 0, "chief")
     assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_deleted_worker_of_an_elastic_job_joins_the_epoch_that_runs(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(2)
+    job_id = platform.submit(PACKAGE, **cluster(elastic=True))
+    platform.wait_for(job_id, "job.running")
+    (service,) = platform.kube.core.list_namespaced_service(platform.namespace).items
+    before = {p.metadata.name: p for p in platform.pods(job_id)}
+    (worker,) = [name for name in before if "worker-1" in name]
+    platform.kube.core.delete_namespaced_pod(worker, platform.namespace)
+    assert platform.wait_for(job_id, "job.retrying").state is JobState.RUNNING
+    platform.until(lambda: _runs_again(platform, job_id), "the worker's return", job_id)
+    after = {p.metadata.name: p for p in platform.pods(job_id)}
+    assert before.keys() - after.keys() == {worker}
+    (back,) = [after[name] for name in after.keys() - before.keys()]
+    assert back.spec.hostname == before[worker].spec.hostname
+    assert back.spec.subdomain == service.metadata.name
+    assert not [e for e in platform.told(job_id) if e.state is JobState.RETRYING]
+    platform.end_pod(job_id, 0, "chief")
+    assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+    eventually(
+        lambda: not platform.kube.core.list_namespaced_service(platform.namespace).items,
+        "removal of its Service",
+    )
 
 
 def _runs_again(platform: ClusterJobs, job_id: str) -> bool:

@@ -9,11 +9,9 @@ import pytest
 from kubernetes import client
 
 from shared.contracts import FailureClass, JobState, PendingCause
-from tests.brokers import BrokerUnderTest
-from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster, running_jobs
+from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster
 from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
-from tests.conftest import ObjectStoreUnderTest
 from tests.waiting import eventually
 
 GROUP, QUEUE = "kueue.x-k8s.io", "team"
@@ -99,18 +97,10 @@ def workloads(kube: Kube) -> Iterator[None]:
 
 
 @pytest.fixture
-def platform(
-    kube: Kube,
-    namespace: str,
-    broker: BrokerUnderTest,
-    object_store: ObjectStoreUnderTest,
-    workloads: None,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ClusterJobs]:
+def platform(workloads: None, platform: ClusterJobs) -> ClusterJobs:
+    """The job half, which finds Kueue's kinds when it starts."""
     del workloads
-    directory = tmp_path_factory.mktemp("queued")
-    with running_jobs(kube, namespace, broker, object_store, directory) as running:
-        yield running
+    return platform
 
 
 def test_a_queued_cluster_waits_for_kueue_runs_when_admitted_and_survives_preemption(

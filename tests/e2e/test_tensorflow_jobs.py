@@ -111,18 +111,22 @@ def test_a_parameter_server_job_trains_and_its_ps_is_gone_afterwards(
     assert answers(fetch_model(platform, end, tmp_path)).shape == (3, 10)
 
 
+def kill(platform: JobPlatform, job_id: str, member: str, victim: str) -> None:
+    """End the first incarnation's program, or the launcher that would have told of its end."""
+    launcher = launcher_of(platform.settings.work_dir / job_id / member / "1")
+    assert launcher is not None
+    pids = [launcher.pid] if victim == "launcher" else platform.processes(job_id, member)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("victim", ["program", "launcher"])
 def test_a_worker_killed_in_mid_training_is_replaced_at_a_new_port_and_the_job_finishes(
     platform: JobPlatform, victim: str
 ) -> None:
     job_id = submit(platform, "digits-ps", **PS_CLUSTER, args=["--steps", "3000"])
     platform.wait_log(job_id, "step 200/3000")
-    member = platform.settings.work_dir / job_id / "worker-1" / "1"
-    launcher = launcher_of(member)
-    assert launcher is not None
-    pids = [launcher.pid] if victim == "launcher" else platform.processes(job_id, "worker-1")
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    kill(platform, job_id, "worker-1", victim)
     retrying = platform.wait_for(job_id, "job.retrying")
     assert retrying.member == "worker-1"
     check_end(platform, job_id, "chief-0", ("chief-0", "ps-0", "worker-0", "worker-1"))
@@ -132,3 +136,22 @@ def test_a_worker_killed_in_mid_training_is_replaced_at_a_new_port_and_the_job_f
     assert begun[0] == 0
     assert len(begun) == 2, "started twice: with each epoch once"
     assert begun[1] >= 100, "went on from the checkpoint"
+
+
+@pytest.mark.parametrize("victim", ["program", "launcher"])
+def test_a_killed_worker_of_an_elastic_job_joins_the_others_which_go_on_meanwhile(
+    platform: JobPlatform, victim: str
+) -> None:
+    job_id = submit(platform, "digits-ps", **PS_CLUSTER, elastic=True, args=["--steps", "6000"])
+    platform.wait_log(job_id, "step 200/6000")
+    kill(platform, job_id, "worker-1", victim)
+    retrying = platform.wait_for(job_id, "job.retrying")
+    assert (retrying.member, retrying.state) == ("worker-1", JobState.RUNNING)
+    platform.until(
+        lambda: platform.told(job_id)[-1].TYPE == "job.running", "the worker is back", job_id
+    )
+    check_end(platform, job_id, "chief-0", ("chief-0", "ps-0", "worker-0", "worker-1"))
+    log = platform.stored_log(job_id, "chief-0")
+    assert "membership changed" not in log
+    assert log.count("training from step") == 1
+    assert platform.stored_log(job_id, "worker-1").count("worker-1 serves") == 2

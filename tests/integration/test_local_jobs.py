@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -252,6 +253,46 @@ def test_a_replaced_member_brings_the_whole_cluster_to_the_next_epoch(
     assert [line[:7] for line in zero if line.startswith("epoch")] == ["epoch 1", "epoch 2"]
     first, again = (line for line in zero if line.startswith("epoch"))
     assert first[7:] != again[7:], "the replacement has another port"
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_lost_worker_of_an_elastic_job_comes_back_at_its_port_or_all_begin_again(
+    platform: JobPlatform, taken: bool
+) -> None:
+    program = (
+        "import json, os, pathlib, time\n"
+        "config = json.loads(os.environ['TF_CONFIG'])\n"
+        "epoch = os.environ['BAROGRAPH_EPOCH']\n"
+        "print('epoch', epoch, sorted(config['cluster']['worker']))\n"
+        "back = pathlib.Path(os.environ['BAROGRAPH_CHECKPOINT_DIR'], 'back')\n"
+        "mine = pathlib.Path(os.environ['BAROGRAPH_CHECKPOINT_DIR'], 'first')\n"
+        "if config['task'] == {'type': 'worker', 'index': 1}:\n"
+        "    back.touch() if mine.exists() else mine.touch()\n"
+        "    print('noted')\n"
+        "while not back.exists(): time.sleep(0.1)\n"
+    )
+    members = {"type": "distribute", "chief": True, "ps": 1, "workers": 2}
+    job_id = platform.submit(platform.package(program), **members, elastic=True)
+    platform.wait_for(job_id, "job.running")
+    platform.until(lambda: "noted" in platform.live(job_id, "worker-1"), "worker-1")
+    launcher = launcher_of(platform.settings.work_dir / job_id / "worker-1" / "1")
+    assert launcher is not None
+    with socket.socket() as other:
+        if taken:
+            # Only one socket of a port may listen, and then it is nobody else's.
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", launcher.port))
+            other.listen()
+        os.kill(platform.processes(job_id, "worker-1")[0], signal.SIGKILL)
+        assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+    states = {e.state for e in platform.told(job_id) if e.TYPE == "job.retrying"}
+    assert states == {JobState.RUNNING}
+    chief = platform.stored_log(job_id, "chief-0").splitlines()
+    worker = platform.stored_log(job_id, "worker-1").splitlines()
+    first, again = (line for line in worker if line.startswith("epoch"))
+    begun = [line for line in chief if line.startswith("epoch")]
+    assert begun == ([first, again] if taken else [first])
+    assert (first == again) is not taken
 
 
 def test_a_broker_restarted_during_the_run_costs_no_line(platform: JobPlatform) -> None:

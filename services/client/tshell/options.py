@@ -78,6 +78,14 @@ class JobOptions:
     priority_class: Annotated[
         str, typer.Option("--priority-class", help="The PriorityClass of the job's pods.")
     ] = ""
+    elastic: Annotated[
+        bool,
+        typer.Option(
+            "--elastic",
+            help="Let a worker that was lost join the running cluster again (parameter servers "
+            "with a chief).",
+        ),
+    ] = False
     host_network: Annotated[
         bool, typer.Option("--host-network", help="Let the pods use the node's network.")
     ] = False

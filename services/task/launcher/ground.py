@@ -68,8 +68,8 @@ class Ground(Protocol):
     def broker_url(self) -> str:
         """The broker's URL as it is now, with its credential in it."""
 
-    def record(self) -> None:
-        """Note that this incarnation has begun."""
+    def record(self, port: int) -> None:
+        """Note that this incarnation has begun, and the port that it holds."""
 
     def prepare(self) -> tuple[Places, Path]:
         """The program's directories and its main file; raises package.Unusable."""

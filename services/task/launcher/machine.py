@@ -43,12 +43,13 @@ class Machine:
         """The URL, which does not change."""
         return self._spec.credentials.broker_url
 
-    def record(self) -> None:
+    def record(self, port: int) -> None:
         """Write a note by which the runtime finds this launcher, even after its restart."""
         known = LauncherProcess(
             pid=os.getpid(),
             started=processes.start_time(os.getpid()) or 0,
             cgroups=tuple(str(directory) for directory in self._cgroup.directories),
+            port=port,
         )
         temporary = self._directory / "launcher.tmp"
         temporary.write_text(known.model_dump_json())

@@ -123,8 +123,8 @@ class Launcher:
 
     def run(self) -> None:
         """The whole life; returns when the end is published and confirmed."""
-        self._ground.record()
-        port = HeldPort()
+        port = HeldPort(self._spec.port)
+        self._ground.record(port.number)
         places: environment.Places | None = None
         try:
             places, main_program = self._ground.prepare()

@@ -52,6 +52,8 @@ _LINGER_S = 3600.0
 """How long a failed member keeps its pod while nobody says what is to become of the job."""
 _FOUND_FILE = "package.json"
 _TERMINATED = 143
+_STABLE_PORT = 2222
+"""TensorFlow's customary port, for members whose address is to outlive their pod."""
 
 
 def read_spec() -> PodSpec:
@@ -93,6 +95,8 @@ def member_spec(spec: PodSpec) -> MemberSpec:
         directory=str(PodPlaces.PRIVATE),
         checkpoints=str(PodPlaces.CHECKPOINTS),
         host=environment["BAROGRAPH_HOST"],
+        # Its pod's own, so nobody else has it.
+        port=_STABLE_PORT if spec.job.elastic else 0,
         pod=environment["BAROGRAPH_POD"],
         node=environment["BAROGRAPH_NODE"],
         program_grace_s=spec.program_grace_s,
@@ -196,7 +200,7 @@ class Pod:
             log.warning("spec_unreadable", error=type(error).__name__)
             return self._spec.credentials.broker_url
 
-    def record(self) -> None:
+    def record(self, _port: int) -> None:
         """A second start of this container must not become a second launcher."""
         (PodPlaces.PRIVATE / LAUNCHER_FILE).write_text("{}")
 

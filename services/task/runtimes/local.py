@@ -230,6 +230,7 @@ def specs(settings: TaskSettings) -> Spec:
             scratch=str(directories.scratch(settings.work_dir, member_key(submit.job_id, member))),
             uid=uid,
             host=settings.member_host,
+            port=_port_before(base / member.name, member) if submit.elastic else 0,
             node=host_name(),
             program_grace_s=settings.program_grace_s,
             credentials=Credentials(
@@ -242,6 +243,15 @@ def specs(settings: TaskSettings) -> Spec:
         )
 
     return spec
+
+
+def _port_before(incarnations: Path, member: Member) -> int:
+    """The port that the newest incarnation before this one held; 0 if none is known."""
+    for number in range(member.incarnation - 1, 0, -1):
+        launcher = launcher_of(incarnations / str(number))
+        if launcher is not None and launcher.port:
+            return launcher.port
+    return 0
 
 
 def occupied(work_dir: Path) -> set[int]:

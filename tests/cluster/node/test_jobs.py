@@ -119,6 +119,28 @@ def test_where_jobs_run_there_is_no_right_for_pods(release: Release):
     assert lines == []
 
 
+def test_a_deleted_worker_joins_the_running_cluster_of_an_elastic_job(release: Release):
+    cluster = ("-t", "distribute", "--chief", "--ps", "1", "--workers", "1", "--elastic")
+    size = ("-m", "1200Mi", "-c", "0.25", "--arg", "--steps", "--arg", "2000")
+    job = release.submit(EXAMPLES / "digits-ps", "--main", "train.py", *cluster, *size)
+    eventually(
+        lambda: "step 100/2000" in release.tshell("logs", job, "--member", "chief-0"),
+        "training",
+        timeout_s=540,
+        pause_s=2,
+    )
+    (worker,) = [name for name in release.running(job) if "worker" in name]
+    release.kube.core.delete_namespaced_pod(worker, JOBS)
+    end = release.wait_for_end(job, timeout_s=900)
+    assert end["state"] == "succeeded", release.told(job)
+    log = release.tshell("logs", job, "--member", "chief-0")
+    # There is no other worker: what was computed after the first was, was computed by the second.
+    assert log.count("training from step") == 1
+    assert "membership changed" not in log
+    both = json.loads(release.tshell("logs", job, "--member", "worker-0", "--json"))["parts"]
+    assert ["worker-0 serves" in part["text"] for part in both] == [True, True]
+
+
 def test_a_pod_deleted_in_mid_run_is_replaced_and_the_job_succeeds(release: Release):
     job = release.submit_program(WAITS)
     first = _begun(release, job)

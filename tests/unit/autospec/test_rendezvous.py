@@ -219,3 +219,38 @@ def test_any_order_and_number_of_deliveries_ends_in_the_newest_incarnations(
     assert {m.name: m.incarnation for m in last.members} == newest
     expected = report(job, Role.WORKER, 1, newest["worker-1"]).port
     assert last.cluster[Role.WORKER][1] == f"10.0.0.1:{expected}"
+
+
+def specs(answers: Iterable[Message]) -> list[ClusterSpecReady]:
+    return [answer for answer in answers if isinstance(answer, ClusterSpecReady)]
+
+
+def replaced(job: str, least_epoch: int) -> RendezvousOpen:
+    """Open again, as for the second incarnation of worker-1."""
+    deadline = NOW + timedelta(seconds=120)
+    return RendezvousOpen(
+        job_id=job,
+        roles=ROLES,
+        deadline=deadline,
+        incarnations={"worker-1": 2},
+        least_epoch=least_epoch,
+    )
+
+
+@pytest.mark.parametrize("report_first", [True, False])
+@pytest.mark.parametrize(
+    ("least_epoch", "moved", "epoch"),
+    [(0, False, 1), (1, False, 1), (2, False, 2), (0, True, 2)],
+    ids=["stays", "stays-as-asked", "all-begin-again", "it-has-moved"],
+)
+def test_the_epoch_stays_where_nobody_has_moved_unless_all_are_to_begin_again(
+    least_epoch: int, moved: bool, epoch: int, report_first: bool
+) -> None:
+    job = job_id()
+    play([opened(job), *everyone(job)])
+    port = 7 if moved else everyone(job)[2].port
+    newcomer = report(job, Role.WORKER, 1, incarnation=2, port=port)
+    order = [newcomer, replaced(job, least_epoch)]
+    (*_, spec) = specs(play(order if report_first else reversed(order)))
+    assert spec.epoch == epoch
+    assert {m.name: m.incarnation for m in spec.members}["worker-1"] == 2

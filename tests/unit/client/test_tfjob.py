@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,33 @@ def test_an_unsupported_or_misspelt_field_is_named_with_what_to_do(field: str) -
     (fault,) = faults(change)
     assert fault.startswith(f"spec.tfReplicaSpecs.{path}: ")
     assert what in fault
+
+
+def dynamic(**more: Any) -> Callable[[dict[str, Any]], None]:
+    """PS_JOB with a Chief like its workers, whose workers may come and go."""
+
+    def change(document: dict[str, Any]) -> None:
+        specs = document["spec"]["tfReplicaSpecs"]
+        specs["Chief"] = copy.deepcopy(specs["Worker"]) | {"replicas": 1}
+        document["spec"] |= {"enableDynamicWorker": True, **more}
+
+    return change
+
+
+def test_dynamic_workers_are_those_of_an_elastic_job() -> None:
+    imported = import_tfjob(tfjob(dynamic()))
+    assert submit(imported).elastic
+    assert any(note.startswith("spec.enableDynamicWorker: ") for note in imported.notes)
+
+
+@pytest.mark.parametrize("chief", [True, False])
+def test_dynamic_workers_are_refused_where_no_worker_can_come_back(chief: bool) -> None:
+    def without_chief(document: dict[str, Any]) -> None:
+        document["spec"]["enableDynamicWorker"] = True
+
+    change = dynamic(successPolicy="AllWorkers") if chief else without_chief
+    (fault,) = faults(change)
+    assert fault.startswith("spec.enableDynamicWorker: ")
 
 
 def test_all_faults_are_named_at_once() -> None:

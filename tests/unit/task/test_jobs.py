@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from services.task import decisions, handlers, states
 from services.task.admission import Capacity, admit
@@ -123,8 +124,8 @@ def exited(job_id: str, name: str, code: int = 0, incarnation: int = 1, **more: 
     )
 
 
-def running_cluster() -> str:
-    job_id = starting(cluster())
+def running_cluster(**fields: Any) -> str:
+    job_id = starting(cluster(**fields))
     names = ("chief-0", "ps-0", "worker-0", "worker-1")
     play(*(started(job_id, name, epoch=1) for name in names))
     assert job(job_id).state is JobState.RUNNING
@@ -248,6 +249,90 @@ def test_a_lost_worker_starts_a_new_attempt_that_waits_for_the_next_epoch() -> N
     assert play(*old, started(job_id, "worker-1", incarnation=2, epoch=2)) == []
     new = [started(job_id, n, epoch=2) for n in ("chief-0", "ps-0", "worker-0")]
     assert [e.TYPE for e in play(*new)] == ["job.running"]
+
+
+def test_a_lost_worker_of_an_elastic_job_joins_the_epoch_that_runs() -> None:
+    job_id = running_cluster(elastic=True)
+    retrying, opened = play(exited(job_id, "worker-1", -9))
+    assert (retrying.TYPE, retrying.state) == ("job.retrying", JobState.RUNNING)
+    assert isinstance(opened, RendezvousOpen)
+    assert (opened.incarnations, opened.least_epoch) == ({"worker-1": 2}, 0)
+    before = job(job_id)
+    assert (before.attempt, before.since, before.state) == (1, NOW, JobState.RUNNING)
+    (running,) = play(started(job_id, "worker-1", incarnation=2, epoch=1))
+    assert running.TYPE == "job.running"
+    # Its program's restarts by itself are no news.
+    assert play(started(job_id, "worker-1", incarnation=2, epoch=1)) == []
+    assert job(job_id).since == NOW
+
+
+def test_workers_of_an_elastic_job_come_and_go_without_end_but_not_those_that_never_ran() -> None:
+    job_id = running_cluster(elastic=True, max_retries=1)
+    for number in range(1, 20):
+        play(exited(job_id, "worker-1", -9, incarnation=number))
+        play(started(job_id, "worker-1", incarnation=number + 1, epoch=1))
+    assert job(job_id).retries == {}
+    for number in (20, 21, 22):
+        play(exited(job_id, "worker-1", -9, incarnation=number))
+    verdict = job(job_id).verdict
+    assert verdict is not None
+    assert "after 1 retries" in verdict.reason
+
+
+@pytest.mark.parametrize("name", ["chief-0", "ps-0"])
+def test_nobody_but_a_worker_comes_back_to_a_running_cluster(name: str) -> None:
+    job_id = running_cluster(elastic=True)
+    retrying, opened = play(exited(job_id, name, -9))
+    assert isinstance(opened, RendezvousOpen)
+    assert (retrying.state, opened.least_epoch) == (JobState.RETRYING, 2)
+    # A worker that is lost now waits with all others.
+    play(exited(job_id, "worker-0", -9))
+    assert (job(job_id).state, job(job_id).least_epoch) == (JobState.RETRYING, 2)
+
+
+def test_a_chief_that_cannot_do_without_a_lost_worker_begins_again_with_all() -> None:
+    job_id = running_cluster(elastic=True)
+    play(exited(job_id, "worker-1", -9))
+    (retrying, _) = play(exited(job_id, "chief-0", 1))
+    assert retrying.state is JobState.RETRYING
+    assert job(job_id).least_epoch == 2
+    assert job(job_id).retries == {FailureClass.INFRASTRUCTURE: 1}
+
+
+def test_an_error_of_an_elastic_worker_is_its_programs_while_another_is_away() -> None:
+    job_id = running_cluster(elastic=True)
+    play(exited(job_id, "worker-1", -9))
+    play(exited(job_id, "worker-0", 1))
+    suspect = job(job_id).suspect
+    assert suspect is not None
+    assert suspect.failure_class is FailureClass.USER_ERROR
+
+
+def test_a_worker_that_is_away_for_long_is_awaited_for_as_long_as_the_others_run() -> None:
+    job_id = running_cluster(elastic=True)
+    play(exited(job_id, "worker-1", -9))
+    late = NOW + timedelta(days=1)
+    (again,) = play(RendezvousTimedOut(job_id=job_id, missing=("worker-1",), at=late), at=late)
+    assert isinstance(again, RendezvousOpen)
+    play(started(job_id, "worker-1", incarnation=2, epoch=1))
+    assert play(RendezvousTimedOut(job_id=job_id, missing=("worker-1",), at=late), at=late) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"chief": False}, "needs a chief and ps"),
+        ({"ps": 0}, "needs a chief and ps"),
+        ({"type": "single", "chief": False, "ps": 0, "workers": 0}, "needs a chief and ps"),
+        ({"success_policy": "all_workers"}, "the chief's success ends the job"),
+        ({"host_network": True}, "the node's network"),
+    ],
+)
+def test_what_cannot_take_a_worker_back_is_no_elastic_job(fields: Any, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        submit(
+            **{"type": "distribute", "chief": True, "ps": 1, "workers": 2, **fields}, elastic=True
+        )
 
 
 def test_members_that_fall_with_a_lost_one_are_replaced_and_not_blamed() -> None:

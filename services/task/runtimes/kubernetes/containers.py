@@ -18,7 +18,7 @@ _STORAGE_REQUEST = "256Mi"
 """Programs share the node's disk as they need it; the limit ends one that takes it all."""
 
 
-def ours(template: Template, name: str, way: str, group: str) -> Object:
+def ours(template: Template, submit: JobSubmit, name: str, way: str, group: str) -> Object:
     """A container of ours, from the task service's image."""
     return {
         "name": name,
@@ -33,11 +33,15 @@ def ours(template: Template, name: str, way: str, group: str) -> Object:
             {"name": "PYTHONNOUSERSITE", "value": "1"},
             {"name": "BAROGRAPH_GROUP", "value": group},
             _from_field("BAROGRAPH_ROLES", f"metadata.annotations['{names.ROLES}']"),
-            _from_field("BAROGRAPH_INDEX", f"metadata.annotations['{names.INDEX}']"),
+            _from_field(names.INDEX_VARIABLE, f"metadata.annotations['{names.INDEX}']"),
             _from_field("BAROGRAPH_BASE", f"metadata.annotations['{names.BASE}']"),
             _from_field("BAROGRAPH_FAILED", f"metadata.annotations['{names.FAILED}']"),
             _from_field("BAROGRAPH_IGNORED", f"metadata.annotations['{names.IGNORED}']"),
-            _from_field("BAROGRAPH_HOST", "status.podIP"),
+            (
+                {"name": "BAROGRAPH_HOST", "value": names.host(submit, group)}
+                if submit.elastic
+                else _from_field("BAROGRAPH_HOST", "status.podIP")
+            ),
             _from_field("BAROGRAPH_POD", "metadata.name"),
             _from_field("BAROGRAPH_NODE", "spec.nodeName"),
             *_trusting(template),

@@ -60,6 +60,25 @@ def claim_template(
     }
 
 
+def service(template: Template, submit: JobSubmit, *, owner_uid: str) -> Object | None:
+    """The Service that gives an elastic job's members names which outlive their pods."""
+    if not submit.elastic:
+        return None
+    marks = names.labels(template.owner, submit.job_id)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": names.service_name(submit.job_id),
+            "namespace": template.namespace_of(submit),
+            "labels": marks,
+            **_owned(submit, owner_uid),
+        },
+        # Without an address of its own. A member reports before its pod is ready.
+        "spec": {"clusterIP": "None", "selector": marks, "publishNotReadyAddresses": True},
+    }
+
+
 def job(
     template: Template,
     submit: JobSubmit,
@@ -153,9 +172,10 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "initContainers": [
-            containers.ours(template, names.FETCH, "fetch", group),
+            containers.ours(template, submit, names.FETCH, "fetch", group),
             *(containers.own(template, submit, role, e) for e in submit.containers_of(role)),
-            containers.ours(template, names.LAUNCHER, "pod", group) | {"restartPolicy": "Always"},
+            containers.ours(template, submit, names.LAUNCHER, "pod", group)
+            | {"restartPolicy": "Always"},
         ],
         "containers": [containers.program(template, submit, role)],
         "volumes": [
@@ -174,6 +194,7 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
     priority = submit.priority_class or template.priority_class
     optional: Object = {
         "priorityClassName": priority,
+        "subdomain": names.service_name(submit.job_id) if submit.elastic else "",
         "hostNetwork": submit.host_network,
         "dnsPolicy": "ClusterFirstWithHostNet" if submit.host_network else "",
         "serviceAccountName": submit.service_account and submit.service_account.name,

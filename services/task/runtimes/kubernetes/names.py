@@ -24,6 +24,8 @@ BASE = "barograph.io/base"
 INDEX = "batch.kubernetes.io/job-completion-index"
 FAILED = "batch.kubernetes.io/job-index-failure-count"
 IGNORED = "batch.kubernetes.io/job-index-ignored-failure-count"
+INDEX_VARIABLE = "BAROGRAPH_INDEX"
+"""What our containers know the completion index by."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 GATE = "barograph.io/gang"
 ALL = "all"
@@ -54,6 +56,19 @@ def base_name(job_id: str) -> str:
 def group_name(job_id: str, group: str) -> str:
     """The name of a group's Job, and of its claim template."""
     return f"{base_name(job_id)}-{group}"
+
+
+def host(submit: JobSubmit, group: str) -> str:
+    """The name of a group's members among the job's pods, by which an elastic job's are reached.
+
+    An Indexed Job names its pods' hosts so, and each of them has the same name again.
+    """
+    return f"{group_name(submit.job_id, group)}-$({INDEX_VARIABLE}).{service_name(submit.job_id)}"
+
+
+def service_name(job_id: str) -> str:
+    """The name of an elastic job's Service, which must begin with a letter."""
+    return f"members-{digest(job_id)}"
 
 
 def labels(owner: str, job_id: str) -> dict[str, str]:

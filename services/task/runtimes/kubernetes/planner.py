@@ -144,6 +144,9 @@ class KubernetesPlanner:
     def _objects(self, submit: JobSubmit) -> Iterator[Object]:
         template = self._template
         yield manifests.secret(template, submit, "")
+        names_of_members = manifests.service(template, submit, owner_uid="")
+        if names_of_members is not None:
+            yield names_of_members
         queued = bool(template.queue_of(submit))
         for group, size in names.groups(submit, queued=queued).items():
             claims = manifests.claim_template(template, submit, group, owner_uid="")

@@ -194,6 +194,9 @@ class KubernetesRuntime:
     def _create(
         self, submit: JobSubmit, group: str, completions: int, base: int, owner: str
     ) -> None:
+        names_of_members = manifests.service(self._template, submit, owner_uid=owner)
+        if names_of_members is not None:
+            self._make(self._path(submit, "v1", "services"), names_of_members)
         claims = manifests.claim_template(self._template, submit, group, owner_uid=owner)
         if claims is not None:
             self._make(self._path(submit, "resource.k8s.io/v1", "resourceclaimtemplates"), claims)

@@ -121,6 +121,7 @@ CASES: dict[str, tuple[Template, JobSubmit]] = {
             ],
         ),
     ),
+    "elastic": (TEMPLATE, cluster(elastic=True)),
     "host_network": (TEMPLATE, cluster(chief=False, ps=0, host_network=True)),
 }
 
@@ -129,6 +130,8 @@ def objects(name: str) -> list[Object]:
     """Every object of a case, in the order they are made."""
     template, job = CASES[name]
     made = [manifests.secret(template, job, "{}")]
+    service = manifests.service(template, job, owner_uid="uid")
+    made += [service] if service else []
     queued = bool(template.queue_of(job))
     for group, size in names.groups(job, queued=queued).items():
         claims = manifests.claim_template(template, job, group, owner_uid="uid")

@@ -237,3 +237,20 @@ def test_a_pod_in_the_nodes_network_still_finds_cluster_names() -> None:
     for pod in pods_of("host_network"):
         assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
     assert "hostNetwork" not in pods_of("single")[0]
+
+
+def test_members_of_an_elastic_job_alone_have_names_that_outlive_their_pods() -> None:
+    (service,) = [o for o in objects("elastic") if o["kind"] == "Service"]
+    assert service["spec"]["clusterIP"] == "None"
+    for job in jobs_of("elastic"):
+        pod, marks = job["spec"]["template"]["spec"], job["spec"]["template"]["metadata"]["labels"]
+        assert marks.items() >= service["spec"]["selector"].items()
+        assert pod["subdomain"] == service["metadata"]["name"]
+        launcher = containers(pod)[names.LAUNCHER]["env"]
+        known = [each["name"] for each in launcher]
+        (host,) = [each for each in launcher if each["name"] == "BAROGRAPH_HOST"]
+        # As Kubernetes names an Indexed Job's hosts; it expands only what was said before.
+        assert host["value"] == f"{job['metadata']['name']}-$(BAROGRAPH_INDEX).{pod['subdomain']}"
+        assert known.index("BAROGRAPH_INDEX") < known.index("BAROGRAPH_HOST")
+    assert "Service" not in {o["kind"] for o in objects("distribute")}
+    assert "subdomain" not in pods_of("distribute")[0]

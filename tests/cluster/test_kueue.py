@@ -64,6 +64,7 @@ class Kueue:
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "Workload",
             "metadata": {"name": f"job-{job.metadata.name}", "ownerReferences": [owner]},
+            "spec": {"queueName": QUEUE},
         }
         place = (GROUP, VERSION, self._namespace, "workloads")
         self._workloads.create_namespaced_custom_object(*place, made)
@@ -122,6 +123,10 @@ def test_a_queued_cluster_waits_for_kueue_runs_when_admitted_and_survives_preemp
     eventually(
         lambda: any(NO_QUOTA in getattr(e, "reason", "") for e in platform.told(job_id)),
         "the Workload's own words",
+    )
+    eventually(
+        lambda: any(f"{QUEUE}, 1st of 1: {NO_QUOTA}" in e.reason for e in platform.told(job_id)),
+        "its place",
     )
 
     kueue.suspend(job, suspended=False)

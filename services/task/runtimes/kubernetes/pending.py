@@ -135,6 +135,7 @@ def _queue(seen: Seen) -> Iterator[tuple[PendingCause, str, str]]:
         for workload in seen.workloads:
             owners = workload["metadata"].get("ownerReferences") or []
             if any(owner["uid"] == job["metadata"]["uid"] for owner in owners):
+                text += f", {workload['place']}" if workload.get("place") else ""
                 text += "".join(
                     f": {each['message']}"
                     for each in (workload.get("status") or {}).get("conditions") or []

@@ -10,6 +10,7 @@ from services.task.runtime import Observed
 from services.task.runtimes.kubernetes import names, pods, room
 from services.task.runtimes.kubernetes.capabilities import Capabilities
 from services.task.runtimes.kubernetes.pending import Seen
+from services.task.runtimes.kubernetes.queue import Queues
 from services.task.runtimes.kubernetes.room import Free, Need
 from shared.changes import with_changes
 from shared.cluster import Cluster, Mirror, Mirrors, Object, path_of
@@ -62,6 +63,7 @@ class View:
         self._needed = [self._pods, self._jobs]
         self._wanted: list[Mirror | Mirrors] = [self._warnings, self._nodes]
         self._workloads: Mirrors | None = None
+        self._queues = Queues(lambda: self._workloads.items() if self._workloads else ())
         if capabilities.kueue:
             self._workloads = Mirrors(
                 cluster,
@@ -69,6 +71,7 @@ class View:
                 namespaces,
                 keep=_keep_workload,
                 group=_owner,
+                on_deleted=self._queues.gone,
             )
             self._wanted.append(self._workloads)
         self._fates: dict[str, dict[tuple[str, int], Exit]] = {}
@@ -171,6 +174,8 @@ class View:
         warnings.sort(key=lambda event: event["at"])
         queued = self._workloads
         workloads = [each for uid in uids for each in queued.of(uid)] if queued else []
+        # A name of ours among Kueue's fields, as `at` is among those of events.
+        workloads = [each | {"place": self._queues.place(each)} for each in workloads]
         return Seen(jobs, mine, warnings, workloads, held, refused)
 
     def observed(self, job_ids: Iterable[str]) -> Iterator[Observed]:
@@ -260,12 +265,15 @@ def _keep_event(event: Object) -> Object:
 
 def _keep_workload(workload: Object) -> Object:
     meta: dict[str, Any] = workload["metadata"]
+    spec: dict[str, Any] = workload.get("spec") or {}
     return {
         "metadata": {
             "namespace": meta["namespace"],
             "name": meta["name"],
             "resourceVersion": meta["resourceVersion"],
             "ownerReferences": meta.get("ownerReferences") or [],
+            "creationTimestamp": meta.get("creationTimestamp") or "",
         },
+        "spec": {k: spec[k] for k in ("queueName", "priority", "active") if k in spec},
         "status": workload.get("status") or {},
     }

@@ -155,6 +155,12 @@ def test_a_queue_is_told_with_the_words_of_kueue() -> None:
     assert told(jobs=[queued]).reason == "waits in Kueue's queue team"
 
 
+def test_a_place_in_the_queue_comes_before_the_words_of_kueue() -> None:
+    workload = {"metadata": {"ownerReferences": [{"uid": "uid-job"}]}, "place": "2nd of 5"}
+    found = told(jobs=[job(queue="team")], workloads=[workload])
+    assert found.reason == "waits in Kueue's queue team, 2nd of 5"
+
+
 def test_a_job_kueue_has_admitted_waits_in_no_queue() -> None:
     admitted = job(queue="team", active=2)
     admitted["spec"]["suspend"] = False

@@ -265,7 +265,7 @@ def _next_steps(state: Path) -> str:
     hidden = shutil.which("tshell") is None and activate.is_file()
     lines = [
         "",
-        *([f"commands          . {activate}: before those below"] if hidden else ()),
+        *([f"first             . {shlex.quote(str(activate))}"] if hidden else ()),
         f"submit a job      {variable}tshell submit FOLDER --main FILE.py",
         f"log in            barograph status{option} --tokens: the page takes client_token",
         "send metrics      the gateway takes gateway_token as bearer token",

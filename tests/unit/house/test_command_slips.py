@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from services.healer.remediations.audit import Audit
 from services.healer.settings import HealerSettings
-from shared.cli import application, healing
+from shared.cli import application, healing, stack
 from shared.cli.application import main
 from shared.client import addresses
 from shared.embedded.stack import MODULES
@@ -50,6 +51,21 @@ def test_a_file_that_is_there_already_is_named_without_a_traceback(
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"{kept}: File exists\n"
     assert kept.read_text() == "mine"
+
+
+def test_what_the_start_says_to_type_can_be_typed_wherever_the_checkout_and_the_state_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "mein Ordner" / "Übung's"
+    (place / "bin").mkdir(parents=True)
+    (place / "bin" / "activate").touch()
+    monkeypatch.setattr(sys, "prefix", str(place))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lines = [line[18:] for line in stack._next_steps(place / "state").splitlines()]
+    words = [shlex.split(line) for line in lines if "barograph" in line or str(place) in line]
+    assert [".", str(place / "bin" / "activate")] in words
+    assert [f"BAROGRAPH_STATE={place / 'state'}", "tshell", "submit"] in [w[:3] for w in words]
+    assert ["barograph", "down", "--state", str(place / "state")] in words
 
 
 def test_a_directory_that_cannot_be_made_is_named_with_a_way_out(tmp_path: Path) -> None:

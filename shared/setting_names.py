@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from shared.validation import problem_of
+
 
 class SettingsError(Exception):
     """The settings are not usable; the text names every fault."""
@@ -74,8 +76,9 @@ def fault(model: type[BaseModel], place: Sequence[int | str], problem: str) -> s
 def faults(model: type[BaseModel], error: ValidationError) -> list[str]:
     """One line for each fault that pydantic found in values for ``model``."""
     return [
-        f"{'.'.join(map(str, each['loc']))}: {fault(model, each['loc'], each['msg'])}"
+        ": ".join(filter(None, (".".join(map(str, loc)), fault(model, loc, problem_of(each)))))
         for each in error.errors(include_url=False)
+        for loc in [each["loc"]]
     ]
 
 

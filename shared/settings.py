@@ -26,6 +26,7 @@ from shared.registry import Registry
 from shared.setting_names import SettingsError, fault
 from shared.setting_sources import ConfigFile, Given, given, named_config
 from shared.trust import VARIABLE, UntrustedError, trust
+from shared.validation import problem_of
 
 __all__ = [
     "ServiceSettings",
@@ -169,7 +170,7 @@ class ServiceSettings(BaseSettings):
             settings = cls.model_validate_strings(values) if values else cls()
         except ValidationError as error:
             faults += [
-                _fault(service, e["loc"], fault(cls, e["loc"], e["msg"]), found)
+                _fault(service, e["loc"], fault(cls, e["loc"], problem_of(e)), found)
                 for e in error.errors(include_url=False)
             ]
             raise SettingsError("\n".join(faults)) from None
@@ -196,7 +197,7 @@ class ServiceSettings(BaseSettings):
         """
         return {
             name: _OF_A_USER.sub(r"\1**********@", _written(value))
-            for name, value in self.model_dump(mode="json").items()
+            for name, value in self.model_dump(mode="json", serialize_as_any=True).items()
         }
 
 

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
+def problem_of(error: Mapping[str, Any]) -> str:
+    """What is wrong, without pydantic's word for where the check stands in the code."""
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
 def told_once(errors: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The errors without those that only follow from others.
 

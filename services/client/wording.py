@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.contracts import Fault
-from shared.validation import told_once
+from shared.validation import problem_of, told_once
 
 _NAME = "letters, digits, '_', '.' and '-', with a letter or digit first and last"
 _KUBERNETES_NAME = "a Kubernetes name: small letters, digits, '-' and '.'"
@@ -56,7 +56,7 @@ def _fault(error: Mapping[str, Any]) -> Fault:
         where = where[1:]
     if where and where[-1] == "[key]":
         where.pop()
-    problem = _KINDS.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
+    problem = _KINDS.get(error["type"], problem_of(error))
     if error["type"] == "string_pattern_mismatch":
         named = next((_SHAPES[part] for part in reversed(where) if part in _SHAPES), None)
         problem = f"must be {named}" if named else problem

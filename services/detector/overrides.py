@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from services.detector.calendars import Calendar
 from shared.contracts.healing import HostPattern
 from shared.samples import labels_from
-from shared.setting_names import SettingsError
+from shared.setting_names import SettingsError, faults
 from shared.setting_sources import read_toml
 
 _PATTERNS = ("hosts", "items", "labels")
@@ -169,11 +169,7 @@ class Overrides(_Strict):
         try:
             return cls.model_validate(read_toml(path))
         except ValidationError as error:
-            faults = [
-                ": ".join(part for part in (".".join(map(str, e["loc"])), e["msg"]) if part)
-                for e in error.errors(include_url=False)
-            ]
-            raise OverridesError(f"{path}: " + "; ".join(faults)) from None
+            raise OverridesError(f"{path}: " + "; ".join(faults(cls, error))) from None
         except SettingsError as error:
             raise OverridesError(str(error)) from None
 

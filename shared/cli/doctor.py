@@ -25,7 +25,10 @@ def doctor(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check everything from samples to people; exit status 1 if anything is wrong."""
+    """Check everything from samples to people; exit status 1 if anything is wrong.
+
+    Each channel is sent a test notification; `--no-test-notice` sends none.
+    """
     # It needs httpx and a parser of metrics; the other commands start without them.
     from shared.cli.examination import examine, shown
     from shared.client.addresses import Address

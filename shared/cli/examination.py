@@ -146,7 +146,8 @@ def _of_people(
     agents = reach["agents"]
     newest = max((agent["at"] for agent in agents), default="")
     # Machines need no agent, and one is asked when its machine has an alarm: that is no fault.
-    detail = f"{len(agents)} have answered, the last at {newest}" if agents else "none has answered"
+    answered = f"{len(agents)} have answered for evidence, the last at {newest}"
+    detail = answered if agents else "none has been asked for evidence yet, or none has answered"
     yield Finding("node agents", ok=True, detail=detail)
     of_healer: Samples = {key: each for s in measured.values() for key, each in s.items()}
     yield from _of_canary(float(reach["canary_every_s"]), of_healer)

@@ -18,6 +18,7 @@ from shared import topology, traces
 from shared.contracts import Fault, Message, message_types
 from shared.messaging.errors import Reject
 from shared.topology import Principal
+from shared.validation import problem_of
 
 PREFIX = "cloudEvents_"
 ATTEMPT = "x-attempt"
@@ -233,7 +234,7 @@ def _faults(error: ValidationError) -> tuple[Fault, ...]:
     return tuple(
         Fault(
             field=_shown(".".join(str(part) for part in e["loc"]))[:_MAX_FAULT_FIELD],
-            problem=_shown(e["msg"])[:_MAX_FAULT_PROBLEM],
+            problem=_shown(problem_of(e))[:_MAX_FAULT_PROBLEM],
         )
         for e in error.errors(include_url=False, include_input=False, include_context=False)
     )

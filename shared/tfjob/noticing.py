@@ -10,6 +10,7 @@ from shared.contracts.job_notices import JobNotify
 from shared.contracts.job_parts import JobLabels
 from shared.tfjob import advice
 from shared.tfjob.branch import Branch, Findings
+from shared.validation import problem_of
 
 NOTIFY = "barograph.io/notify"
 NOTIFY_ON = "barograph.io/notify-on"
@@ -60,7 +61,7 @@ def _notify(branch: Branch, findings: Findings) -> dict[str, Any] | None:
     except ValidationError as error:
         names = {"to": NOTIFY, "on": NOTIFY_ON, "pending_s": NOTIFY_PENDING}
         for each in error.errors(include_url=False, include_input=False, include_context=False):
-            findings.fault(branch.at(names.get(str(each["loc"][0]), NOTIFY)), each["msg"])
+            findings.fault(branch.at(names.get(str(each["loc"][0]), NOTIFY)), problem_of(each))
         return None
 
 

@@ -21,6 +21,7 @@ from services.client.series.picture import DAY_MS, Picture, Window, picture_of
 from shared.contracts import Curve as KnownCurve
 from shared.contracts import CurveAnswered, SeriesFound, SeriesRef
 from shared.time_zones import at_ms
+from shared.validation import problem_of
 
 _MAX_LISTED, _DAY_SPANS = 200, (1, 7, 28)
 _Text = Annotated[str, Query(max_length=200)]
@@ -147,7 +148,7 @@ def _series(host: str, item: str, labels: Sequence[str]) -> SeriesRef:
     except ValidationError as error:
         found = error.errors(include_url=False)
         raise refusal(
-            422, "; ".join(each["msg"] for each in found), str(found[0]["loc"][0])
+            422, "; ".join(problem_of(each) for each in found), str(found[0]["loc"][0])
         ) from None
 
 

@@ -13,6 +13,7 @@ from shared.contracts import Fault
 from shared.contracts.message import HostName
 from shared.contracts.metrics import MAX_SAMPLES, Sample
 from shared.samples import SampleBatch, from_rows, item_of, kept_labels
+from shared.validation import problem_of
 
 _HOST: TypeAdapter[str] = TypeAdapter(HostName)
 _MAX_FAULTS = 20
@@ -35,7 +36,9 @@ def good_samples(body: bytes) -> tuple[SampleBatch, list[Fault]]:
             sample = Sample.model_validate(_under_kept_names(each))
         except ValidationError as error:
             faults += [
-                Fault(field=f"samples.{number}.{'.'.join(map(str, e['loc']))}", problem=e["msg"])
+                Fault(
+                    field=f"samples.{number}.{'.'.join(map(str, e['loc']))}", problem=problem_of(e)
+                )
                 for e in error.errors(include_url=False, include_input=False)
             ]
             continue

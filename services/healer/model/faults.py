@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.contracts import Fault
-from shared.validation import told_once
+from shared.validation import problem_of, told_once
 
 
 def faults_of(errors: Iterable[Mapping[str, Any]], *above: object) -> list[Fault]:
@@ -19,7 +19,7 @@ def faults_of(errors: Iterable[Mapping[str, Any]], *above: object) -> list[Fault
     return [
         Fault(
             field=".".join(map(str, (*above, *error["loc"]))),
-            problem=str(error["msg"]).removeprefix("Value error, "),
+            problem=problem_of(error),
         )
         for error in told_once(errors)
     ]

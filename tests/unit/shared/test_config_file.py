@@ -167,6 +167,30 @@ def test_show_masks_who_is_named_in_an_address(file: Path) -> None:
     assert said.count("https://**********@host.example/v1") == len(names)
 
 
+def test_show_has_every_field_of_a_channel_and_masks_its_secrets(file: Path) -> None:
+    channels = [
+        {"type": "webhook", "name": "hook", "url": "https://h.example/s3cr3t", "secret": "s3cr3t"},
+        {"type": "slack", "name": "ops", "url": "https://hooks.example/s3cr3t"},
+        {"type": "pagerduty", "name": "pager", "routing_key": "s3cr3t"},
+        {"type": "mail", "name": "storage", "to": ["storage@example.org"]},
+        {"type": "deadman", "name": "watch", "url": "https://watch.example/s3cr3t"},
+        {"type": "alertmanager", "name": "bridge", "url": "https://a.example/s3cr3t"},
+    ]
+    text = ", ".join(
+        "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in each.items()) + "}"
+        for each in channels
+    )
+    file.write_text(f"[healer]\nchannels = [{text}]\n")
+    code, said = config("show", "--json", "healer")
+    assert (code, "s3cr3t" in said) == (0, False), said
+    (row,) = (row for row in json.loads(said) if row["setting"] == "channels")
+    shown = json.loads(row["value"])
+    assert [each["type"] for each in shown] == [each["type"] for each in channels]
+    assert [set(given) - set(each) for given, each in zip(channels, shown, strict=True)] == [
+        set()
+    ] * 6
+
+
 def test_show_tells_each_origin_and_masks_secrets(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,8 +61,20 @@ def test_a_fault_inside_json_names_the_variable_and_the_place(
     assert [line.split(": ")[:2] for line in lines] == [
         ["BAROGRAPH_TRY_INNER", "width"],
         ["BAROGRAPH_TRY_INNER", "hight"],
-        ["BAROGRAPH_TRY_LISTED", "Value error, not JSON"],
+        ["BAROGRAPH_TRY_LISTED", "not JSON"],
     ]
+
+
+def test_faults_are_put_into_words_in_one_place() -> None:
+    root = Path(__file__).parents[3]
+    own = {"shared/validation.py"}
+    found = {
+        str(file.relative_to(root))
+        for package in ("services", "shared", "replay")
+        for file in (root / package).rglob("*.py")
+        if '["msg"]' in file.read_text()
+    }
+    assert found == own
 
 
 def test_an_exported_variable_of_a_command_is_no_setting_of_the_service_it_reads_like(

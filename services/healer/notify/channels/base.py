@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 from jinja2 import TemplateError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from services.healer.model.notice import ENDINGS, Kind, Line, Notice, Summary
 from services.healer.model.policy import RANK
@@ -111,6 +120,11 @@ class Channel(BaseModel):
             msg = f"unknown in a template: {names}{old} (known: {', '.join(sorted(_VARIABLES))})"
             raise ValueError(msg)
         return value
+
+    @model_serializer(mode="wrap")
+    def _with_type(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """The channel as one configures it, for whoever is shown the settings."""
+        return {"type": self.TYPE, **fields(self)}
 
     def recipients(self) -> tuple[str, ...]:
         """Each gets its own delivery, with its own retries."""

@@ -6,6 +6,9 @@ Columns (one row a sample): ``host``, ``item``, ``labels`` (dictionary-encoded t
 the gateway's, and believed only in the platform's own streams.
 
 A message is looked at before it is unpacked: 64 KiB of compressed buffers could take gigabytes.
+
+Columns are made of and from buffers. Arrow's own conversions (``pa.array``, ``to_numpy``) import
+pandas where it is installed, which costs each process 32 MB and a tenth of a second.
 """
 
 from __future__ import annotations
@@ -70,16 +73,32 @@ def encode(batch: SampleBatch) -> bytes:
     names = (batch.hosts, batch.items, batch.labels)
     codes = (batch.host_code, batch.item_code, batch.label_code)
     arrays: list[pa.Array[Any]] = [
-        pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), pa.array(name, pa.string()))
+        pa.DictionaryArray.from_arrays(_numbers(code, pa.int32()), _texts(name))
         for name, code in zip(names, codes, strict=True)
     ]
-    arrays += [pa.array(batch.time_ms, pa.int64()), pa.array(batch.value, pa.float64())]
+    arrays += [_numbers(batch.time_ms, pa.int64()), _numbers(batch.value, pa.float64())]
     record = pa.RecordBatch.from_arrays(arrays, names=list(_COLUMNS))
     record = record.replace_schema_metadata(_metadata(batch) or None)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, record.schema) as writer:
         writer.write_batch(record)
     return sink.getvalue().to_pybytes()
+
+
+def _numbers(values: NDArray[Any], kind: pa.DataType) -> pa.Array[Any]:
+    own = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(own), [None, pa.py_buffer(own.data)])
+
+
+def _texts(names: Sequence[str]) -> pa.Array[Any]:
+    texts = list(names)
+    joined = "".join(texts).encode()
+    lengths = [len(text) for text in texts]
+    if sum(lengths) != len(joined):  # not all characters are ASCII
+        lengths = [len(text.encode()) for text in texts]
+    ends = np.zeros(len(texts) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends.data), pa.py_buffer(joined))
 
 
 def _metadata(batch: SampleBatch) -> dict[bytes, bytes]:
@@ -256,8 +275,8 @@ def _columns_of(table: pa.Table | pa.RecordBatch) -> SampleBatch:
     (hosts, host), (items, item), (labels, label) = (
         _dictionary(table.column(column)) for column in _TEXT_COLUMNS
     )
-    times = table.column("time_ms").to_numpy().astype(np.int64)
-    values = table.column("value").to_numpy().astype(np.float64)
+    times = _array(table.column("time_ms")).astype(np.int64)
+    values = _array(table.column("value")).astype(np.float64)
     clock = (table.schema.metadata or {}).get(_CLOCK, b"")
     known = clock.isdigit() and len(clock) <= _CLOCK_DIGITS
     clock_ms = int(clock) if known else None
@@ -280,12 +299,17 @@ def _hashes_of(metadata: Mapping[bytes, bytes], sizes: tuple[int, int, int]) -> 
 def _dictionary(column: Any) -> tuple[Sequence[str], NDArray[np.int32]]:
     if isinstance(column, pa.DictionaryArray):
         names: Any = column.dictionary
-        return _Names(names), column.indices.to_numpy().astype(np.int32)
+        return _Names(names), _array(column.indices).astype(np.int32)
     if not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(column)
     array: Any = column.unify_dictionaries().combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         # Without a single row there is no chunk to combine.
         return [], np.empty(0, dtype=np.int32)
-    codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-    return _Names(array.dictionary), codes
+    return _Names(array.dictionary), _array(array.indices).astype(np.int32)
+
+
+def _array(column: pa.Array[Any] | pa.ChunkedArray[Any]) -> NDArray[Any]:
+    """The numbers of a column without nulls."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(whole)

@@ -1,13 +1,20 @@
-"""Migrates a database to the current schema at every start, one process at a time."""
+"""Brings a database to the current schema at every start, one process at a time.
+
+An empty database gets the schema in one step. Alembic, which takes a process 25 MB and a tenth of a
+second to import, is needed for databases of earlier versions only.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, text
+
+from shared.store.tables import LEADER, METADATA
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _NOTED = "alembic_version"
+_NOTES = Table(_NOTED, MetaData(), Column("version_num", String(32), primary_key=True))
 """Alembic's own table."""
 _LOCK = 7_160_420_185
 """Advisory lock of PostgreSQL: several replicas may start at once."""
@@ -18,8 +25,10 @@ def migrate(engine: Engine) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        if _revision(connection) != newest():
-            _upgrade(connection)
+        if not inspect(connection).get_table_names():
+            create(connection)
+        elif _revision(connection) != newest():
+            upgrade(connection)
 
 
 def newest() -> str:
@@ -35,7 +44,16 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(text(f"SELECT version_num FROM {_NOTED}")).scalar()  # noqa: S608 - a constant
 
 
-def _upgrade(connection: Connection) -> None:
+def create(connection: Connection) -> None:
+    """Make the schema of an empty database, the same as all migrations together make."""
+    METADATA.create_all(connection)
+    connection.execute(LEADER.insert().values(name="leader", holder="", term=0, beat=0))
+    _NOTES.create(connection)
+    connection.execute(_NOTES.insert().values(version_num=newest()))
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that the database has not had; all of them on an empty one."""
     from alembic import command
     from alembic.config import Config
 

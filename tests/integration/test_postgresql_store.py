@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from sqlalchemy import create_engine, text
 
 from shared.embedded.process import EmbeddedError
 from shared.store import Collection, Store, StoreUnavailable
+from shared.store.migrate import create, upgrade
 from tests.postgresql import PrivatePostgres, binaries
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +42,9 @@ GROUPED = Collection(
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
-    server = PrivatePostgres(tmp_path_factory.mktemp("postgresql"), ("task", "healer", "client"))
+    server = PrivatePostgres(
+        tmp_path_factory.mktemp("postgresql"), ("task", "healer", "client", "new")
+    )
     try:
         server.start()
     except EmbeddedError as error:
@@ -140,6 +144,34 @@ def test_the_migration_step_makes_the_schema_and_may_be_repeated(
     for _ in range(2):
         done = migrate(database.url("client"), "--wait", "60")
         assert (done.returncode, done.stdout) == (0, "the schema is current\n"), done.stderr
+
+
+def test_the_schema_made_at_once_is_the_one_that_the_migrations_make(
+    database: PrivatePostgres,
+) -> None:
+    engine = create_engine(database.url("new"))
+    made = []
+    for make in (create, upgrade):
+        with engine.connect() as connection, connection.begin() as transaction:
+            make(connection)
+            made.append([connection.execute(text(look)).all() for look in _SCHEMA])
+            transaction.rollback()
+    engine.dispose()
+
+    assert all(made[0])
+    assert made[0] == made[1]
+
+
+_COLUMNS = (
+    "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable,"
+    " column_default FROM information_schema.columns WHERE table_schema = 'public'"
+    " ORDER BY table_name, column_name"
+)
+_INDEXES = (
+    "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    " AND tablename <> 'alembic_version' ORDER BY indexname"
+)
+_SCHEMA = (_COLUMNS, _INDEXES, "SELECT * FROM leader", "SELECT version_num FROM alembic_version")
 
 
 def test_a_role_reaches_no_other_services_database(database: PrivatePostgres) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,44 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from shared.store import migrate as migrating
-from shared.store.migrate import migrate, newest
+from shared.store.migrate import create, migrate, newest, upgrade
+
+_NOTED = "alembic_version"
 
 
 def test_the_newest_revision_is_the_one_alembic_would_upgrade_to() -> None:
     scripts = ScriptDirectory(str(Path(migrating.__file__).parent / "migrations"))
     assert newest() == scripts.get_current_head()
+
+
+def test_the_schema_made_at_once_is_the_one_that_the_migrations_make(tmp_path: Path) -> None:
+    made = []
+    for name, make in (("created", create), ("upgraded", upgrade)):
+        engine = create_engine(f"sqlite:///{tmp_path}/{name}.db")
+        with engine.begin() as connection:
+            make(connection)
+            schema = connection.exec_driver_sql("SELECT sql FROM sqlite_master").scalars()
+            leader = connection.exec_driver_sql("SELECT * FROM leader").all()
+            revision = connection.exec_driver_sql("SELECT * FROM alembic_version").scalars().all()
+            statements = {re.sub(r"\s+", " ", sql or "") for sql in schema}
+            made.append(({each for each in statements if _NOTED not in each}, leader, revision))
+        engine.dispose()
+    assert made[0] == made[1]
+
+
+def test_what_is_made_at_once_is_migrated_by_alembic_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/store.db")
+    monkeypatch.setattr(migrating, "newest", lambda: "0003")
+    migrate(engine)
+    monkeypatch.undo()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE outbox DROP COLUMN tries")
+    migrate(engine)
+    columns = {column["name"] for column in inspect(engine).get_columns("outbox")}
+    engine.dispose()
+    assert "tries" in columns
 
 
 def test_an_empty_database_is_upgraded_and_one_that_is_current_left_alone(
@@ -24,7 +57,7 @@ def test_an_empty_database_is_upgraded_and_one_that_is_current_left_alone(
     migrate(engine)
     assert {"records", "outbox", "inbox"} <= set(inspect(engine).get_table_names())
     upgrades: list[object] = []
-    monkeypatch.setattr(migrating, "_upgrade", upgrades.append)
+    monkeypatch.setattr(migrating, "upgrade", upgrades.append)
     migrate(engine)
     assert upgrades == []
     with engine.begin() as connection:

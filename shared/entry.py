@@ -7,21 +7,25 @@ import signal
 import sys
 from typing import NoReturn
 
+from shared.loading import UNNEEDED, loading
+
 _INTERRUPTED = 128 + signal.SIGINT
 
 
-def run(module: str, function: str = "main", *arguments: object) -> NoReturn:
+def run(module: str, function: str = "main", *arguments: object, service: bool = False) -> NoReturn:
     """Load a program's module, call its function and exit with what that returns.
 
     Loading takes most of a short command's time, and more than a second on a busy machine. Nothing
     has to be put in order while it lasts, so Ctrl-C then has its default action, which ends the
     process without a word, in place of Python's traceback. A program that is started with Ctrl-C
-    ignored, as by ``nohup`` or in a script's background, goes on ignoring it.
+    ignored, as by ``nohup`` or in a script's background, goes on ignoring it. A service is loaded
+    without what only draws on terminals.
     """
     answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if answers:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    main = getattr(importlib.import_module(module), function)
+    with loading(UNNEEDED if service else ()):
+        main = getattr(importlib.import_module(module), function)
     try:
         if answers:
             signal.signal(signal.SIGINT, signal.default_int_handler)

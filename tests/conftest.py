@@ -17,7 +17,7 @@ from shared.embedded import process
 from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.process import EmbeddedError, past_proxies
 from shared.embedded.stack import Stack
-from shared.service.garbage import keep_what_is_loaded
+from shared.loading import keep_what_is_loaded
 from shared.store import store
 from shared.topology import outlet_queues
 from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker

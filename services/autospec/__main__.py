@@ -7,4 +7,4 @@ from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.autospec")
-    entry.run("services.autospec.main")
+    entry.run("services.autospec.main", service=True)

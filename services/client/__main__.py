@@ -7,4 +7,4 @@ from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.client")
-    entry.run("services.client.main")
+    entry.run("services.client.main", service=True)

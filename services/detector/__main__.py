@@ -7,4 +7,4 @@ from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.detector")
-    entry.run("services.detector.main", "run")
+    entry.run("services.detector.main", "run", service=True)

@@ -15,4 +15,4 @@ if __name__ == "__main__":
         entry.run("services.healer.channel_test", "test_channel", sys.argv[2:])
     if sys.argv[1:2] == ["audit-verify"]:
         entry.run("services.healer.actions.audit", "check", sys.argv[2:])
-    entry.run("services.healer.main", "run")
+    entry.run("services.healer.main", "run", service=True)

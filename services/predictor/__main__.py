@@ -7,4 +7,4 @@ from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.predictor")
-    entry.run("services.predictor.main", "run")
+    entry.run("services.predictor.main", "run", service=True)

@@ -7,4 +7,4 @@ from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
     refuse_arguments("services.task", "sweep")
-    entry.run("services.task.main")
+    entry.run("services.task.main", service=True)

@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared import topology
 from shared.cli import alerts, config, dead_letters, healing, stack, tokens
 from shared.cli.apis import fail
 from shared.cli.doctor import doctor
@@ -68,6 +67,9 @@ app.add_typer(dead_letters.app, name="dead-letters")
 @app.command("topology")
 def show_topology() -> None:
     """Show who publishes which message to whom."""
+    # Imports every contract; the other commands need not wait for that.
+    from shared import topology
+
     table = Table("message", "exchanges", "routing key", "published by", "to queues and outlets")
     for route in topology.ROUTES:
         table.add_row(
@@ -87,7 +89,6 @@ def generate(
     ] = False,
 ) -> None:
     """Write the schemas, the AsyncAPI document, reference pages and the picture from the code."""
-    # Imports every contract; the other commands need not wait for that.
     from shared.documents import stale_files, write_files
 
     changed = stale_files(_SOURCES) if check else write_files(_SOURCES)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,9 +16,10 @@ from shared.cli.apis import fail
 from shared.cli.options import AsJson, State
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
-from shared.messaging.dead_letters import DeadLetters, work_queue_names
-from shared.messaging.errors import MessagingError
 from shared.visible import visible
+
+if TYPE_CHECKING:
+    from shared.messaging.dead_letters import DeadLetters
 
 _AGENT = "agent."
 """How the queues of single machines are named."""
@@ -93,6 +94,8 @@ def replay(
 
 def _check_name(queue: str) -> None:
     """End the command where no service has such a queue."""
+    from shared.messaging.dead_letters import work_queue_names
+
     known = work_queue_names()
     if queue not in known and not queue.startswith(_AGENT):
         fail(f"{visible(queue)} is no work queue; there are {', '.join(known)}, agent.MACHINE")
@@ -100,6 +103,10 @@ def _check_name(queue: str) -> None:
 
 @contextmanager
 def _letters(state: Path, url: str) -> Iterator[DeadLetters]:
+    # Imports the client library and every contract; the other commands need not wait for that.
+    from shared.messaging.dead_letters import DeadLetters
+    from shared.messaging.errors import MessagingError
+
     try:
         yield DeadLetters(url or read_stack_file(state).broker_urls["operator"])
     except (EmbeddedError, MessagingError) as error:

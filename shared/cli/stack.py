@@ -35,6 +35,8 @@ _STOP_TIMEOUT_S = 120.0
 _POLL_S = 0.2
 _ASK_TIMEOUT_S = 3.0
 _MAX_NAMED = 5
+_SUPERVISORS = (b"shared.embedded", b"shared.embedded.stack")
+"""The supervisor's module, and that of earlier versions, whose stack may still run."""
 _WITH_PROGRAMS = ["starting", "running", "retrying"]
 _ADDRESSES = ("client_url", "gateway_url", "healer_url", "s3_url", "maildir", "logs")
 _TOKENS = ("client_token", "gateway_token", "healer_token")
@@ -58,7 +60,7 @@ def up(state: State = DEFAULT_STATE, settings: config.ConfigOption = None) -> No
     with open_log(log) as output:
         output.truncate(0)
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "shared.embedded.stack", str(state)],
+            [sys.executable, "-m", "shared.embedded", str(state)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -216,7 +218,8 @@ def _is_supervisor(pid: int, state: Path) -> bool:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return command.split(b"\0")[-3:-1] == [b"shared.embedded.stack", os.fsencode(state)]
+    module, directory = (*command.split(b"\0")[-3:-1], b"", b"")[:2]
+    return module in _SUPERVISORS and directory == os.fsencode(state)
 
 
 def the_stack(state: Path) -> StackFile:

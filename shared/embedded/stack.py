@@ -1,6 +1,6 @@
 """Everything on one machine: servers, services and node agent, started, watched and stopped.
 
-``python -m shared.embedded.stack DIR`` is the supervisor that ``barograph up`` leaves running.
+``python -m shared.embedded DIR`` is the supervisor that ``barograph up`` leaves running.
 """
 
 from __future__ import annotations
@@ -109,10 +109,7 @@ class Stack:
         self._stopping.clear()
         try:
             self.plan_addresses()
-            # Services load their modules while the servers start, and connect when those answer.
-            for service in self._services.values():
-                service.start()
-            self._start_servers()
+            self._start_servers_and_services()
             self._start_watching()
             self.wait_ready()
             write_stack_file(self.state, self.file)
@@ -197,10 +194,13 @@ class Stack:
 
     # Parts
 
-    def _start_servers(self) -> None:
+    def _start_servers_and_services(self) -> None:
         with ThreadPoolExecutor() as pool:
             servers = self._servers | {"mailbox": self.mailbox}
             starts = {pool.submit(server.start): name for name, server in servers.items()}
+            # Services load their modules while the servers start, and connect when those answer.
+            for service in self._services.values():
+                service.start()
             for started in as_completed(starts):
                 started.result()
                 self.say(f"ready: {starts[started]}")
@@ -340,7 +340,3 @@ def main(state: Path) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - its log is where this is looked for
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).expanduser().resolve()))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from shared.loading import keep_what_is_loaded
 from shared.messaging import BrokerUnavailable, Bus, Delivery, Outgoing, QueueConsumer
 from shared.messaging.envelope import PUBLISHED_MS
 from shared.messaging.stream_head import StreamHead
@@ -19,7 +20,6 @@ from shared.offsets import BEFORE_THE_FIRST
 from shared.service import spans
 from shared.service.batches import Batches
 from shared.service.context import PartitionWorker
-from shared.service.garbage import keep_what_is_loaded
 from shared.topology import partition_queue
 
 log = structlog.get_logger(__name__)

@@ -12,11 +12,11 @@ import structlog
 
 from shared import topology
 from shared.contracts import Message, Question
+from shared.loading import keep_what_is_loaded
 from shared.messaging import Bus, QueueConsumer
 from shared.observe import configure_logging
 from shared.service.answering import Answer, Answering
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
-from shared.service.garbage import keep_what_is_loaded
 from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, utc_now
 from shared.service.leadership import Leadership

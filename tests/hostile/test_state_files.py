@@ -104,7 +104,7 @@ def test_a_second_supervisor_leaves_everything_to_the_first(
 
 
 def test_a_supervisor_is_known_by_its_process_and_its_directory(tmp_path: Path) -> None:
-    program = [sys.executable, "-c", "input()", "shared.embedded.stack", str(tmp_path)]
+    program = [sys.executable, "-c", "input()", "shared.embedded", str(tmp_path)]
     with subprocess.Popen(program, stdin=subprocess.PIPE) as process:
         # The kernel shows the new command line a moment after the program was begun.
         eventually(lambda: _is_supervisor(process.pid, tmp_path), "its command line")

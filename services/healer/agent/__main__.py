@@ -11,4 +11,4 @@ if __name__ == "__main__":
     refuse_arguments("services.healer.agent", "audit-verify FILE [HEAD]")
     if sys.argv[1:2] == ["audit-verify"]:
         entry.run("services.healer.remediations.audit", "check", sys.argv[2:])
-    entry.run("services.healer.agent.main")
+    entry.run("services.healer.agent.main", service=True)

@@ -10,8 +10,8 @@ import pytest
 
 from services.detector import settings
 from services.detector.settings import series_that_fit
+from shared.loading import keep_what_is_loaded
 from shared.memory import memory_bytes
-from shared.service.garbage import keep_what_is_loaded
 
 
 def test_the_least_bound_counts(tmp_path: Path) -> None:

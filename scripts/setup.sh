@@ -194,9 +194,10 @@ not_fetched() {
 
 # Compiled here once. Otherwise every process compiles for seconds all that it imports, where
 # PYTHONDONTWRITEBYTECODE is set or its user may not write here, as the users of jobs. Files that
-# Python cannot compile (a few packages bring templates) are never imported.
+# Python cannot compile (a few packages bring templates) are never imported. An
+# interrupted Python need not show where it was.
 compile_modules() {
-  "$venv/bin/python" -m compileall -qq -j 2 -x '/tests/' "$@" || true
+  "$venv/bin/python" -m compileall -qq -j 2 -x '/tests/' "$@" 2>/dev/null || true
 }
 
 # Otherwise the first processes that judge and forecast do it, and answer nothing meanwhile. Kept in

@@ -151,6 +151,8 @@ class Folder:
 
 def _meant(folder: Path) -> str:
     """The advice for a folder that is none of a job, from what it holds."""
+    if folder.name == "code":
+        return f"; {str(folder.parent)!r} has one"
     if any(folder.glob("*.py")):
         return "; its programs belong there"
     below = sorted(path.name for path in islice(folder.glob("*"), _MAX_LOOKED_AT) if path.is_dir())

@@ -499,7 +499,10 @@ def test_the_main_program_is_looked_for_before_the_upload(digits: Path, tmp_path
         assert check(where, "train.py") == (
             "the package's code folder holds no main program train.py; there is 'main.py'",
         )
-    assert "its programs belong there" in check(digits / "code")[0]
+    assert f"; {str(digits)!r} has one" in check(digits / "code")[0]
+    (digits / "code").rename(digits / "programs")
+    assert "its programs belong there" in check(digits / "programs")[0]
+    (digits / "programs").rename(digits / "code")
     assert "is a program, not a package" in check(digits / "code" / "main.py")[0]
     other = archive(tmp_path / "other.tar.gz", file("a/main.py"), file("b/main.py"))
     assert check(other) == ("the package holds no <name>/code folder, but 'a', 'b'",)

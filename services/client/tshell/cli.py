@@ -144,8 +144,11 @@ def the_job(client: Client, job: str) -> dict[str, Any]:
         except NotFoundError:
             pass  # it may be the beginning of one, or a name
     newest = client.jobs_api.call("GET", "/jobs", params={"limit": 500})["jobs"]
-    found = [each for each in newest if each["job_id"].startswith(job)] if job else []
-    found = found or [each for each in newest if each["name"] == job]
+    # Ids that nobody chose begin with `job-`: a job of the name `job` is not meant by them all.
+    found = [each for each in newest if job and each["name"] == job]
+    if len(found) != 1:
+        begun = [each for each in newest if job and each["job_id"].startswith(job)]
+        found = [each for each in newest if each in found or each in begun]
     if not found:
         raise Stop(Code.NOT_FOUND, f"there is no job {job!r}; `tshell ls` shows those there are")
     if len(found) > 1:

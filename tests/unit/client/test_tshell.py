@@ -185,6 +185,18 @@ def test_the_end_tells_how_long_it_took_why_and_what_is_kept(desk: PlanningDesk)
     assert "NameError" in " ".join(tshell("ls")[1].split())
 
 
+def test_a_name_that_one_job_has_means_it_although_ids_of_others_begin_so(
+    desk: PlanningDesk,
+) -> None:
+    for number, name in (("job-aa11", "job"), ("job-aa22", "two"), ("job-bb", "two")):
+        handed(desk, job_id=number, name=name)
+    assert "job-aa11" in tshell("describe", "job")[1]
+    handed(desk, job_id="other", name="job")
+    code, said = tshell("status", "job")
+    assert code == 2
+    assert all(each in said for each in ("job-aa11", "job-aa22", "job-bb", "other"))
+
+
 def test_jobs_are_found_by_the_beginning_of_their_id_and_by_name(desk: PlanningDesk) -> None:
     for number, name in (("job-aa11", "one"), ("job-aa22", "two"), ("job-bb", "two")):
         handed(desk, job_id=number, name=name)

@@ -25,7 +25,9 @@ case "$*" in
 esac
 """
 COMPUTE = "echo $$ >>pids; exec sleep 1000"
-COMPUTE_AND_FAIL = "trap 'exit 1' INT; echo $$ >>pids; while :; do sleep 0.1; done"
+COMPUTE_AND_FAIL = (
+    "trap 'echo Traceback >&2; exit 1' INT; echo $$ >>pids; while :; do sleep 0.1; done"
+)
 """As `compileall` does: it says that it was interrupted and ends as after any fault."""
 
 

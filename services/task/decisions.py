@@ -73,12 +73,16 @@ def note_pending(record: JobRecord, found: Pending | None, ctx: Context) -> Iter
     """Publish the reason; that it has passed shows when the job runs."""
     if record.state is JobState.RUNNING or record.verdict is not None:
         return
+    waited = record.waits_for_a_place
     if found is None:
-        ctx.records.put(JOBS, with_changes(record, pending=None))
-        return
-    record, event = states.pend(record, found, ctx.now)
+        record = with_changes(record, pending=None)
+    else:
+        record, event = states.pend(record, found, ctx.now)
+        yield event
+    if waited and not record.waits_for_a_place:
+        # Only now its members are up against the limits of a start.
+        record = with_changes(record, since=ctx.now)
     ctx.records.put(JOBS, record)
-    yield event
 
 
 def requeue(record: JobRecord, ctx: Context) -> Iterator[Message]:
@@ -145,16 +149,16 @@ def rendezvous(record: JobRecord, ctx: Context) -> Iterator[Message]:
 def timed_out(record: JobRecord, ctx: Context) -> Verdict | None:
     """The verdict on a job whose present phase has lasted too long."""
     limits = record.submit.timeouts
-    running = record.state is JobState.RUNNING
-    limit = limits.run_s if running else limits.start_s
-    if ctx.now - record.since <= timedelta(seconds=limit):
+    running, waiting = record.state is JobState.RUNNING, record.waits_for_a_place
+    limit = limits.run_s if running else limits.wait_s if waiting else limits.start_s
+    if limit is None or ctx.now - record.since <= timedelta(seconds=limit):
         return None
     idle = [m.name for m in record.members.values() if m.phase != "running"]
-    reason = (
-        f"ran longer than {limit:g} s"
-        if running
-        else f"not running {limit:g} s after the start: {', '.join(idle)}"
-    )
+    reason = f"not running {limit:g} s after the start: {', '.join(idle)}"
+    if running:
+        reason = f"ran longer than {limit:g} s"
+    elif waiting and record.pending is not None:
+        reason = f"no place was found for it in {limit:g} s: {record.pending.reason}"
     return Verdict(
         state=JobState.FAILED, reason=reason, at=ctx.now, failure_class=FailureClass.TIMEOUT
     )

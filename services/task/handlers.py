@@ -140,6 +140,9 @@ def rendezvous_timed_out(message: RendezvousTimedOut, ctx: Context) -> Iterator[
             yield from decisions.rendezvous(record, ctx)  # the others do not wait for it
         return
     limit = timedelta(seconds=record.submit.timeouts.rendezvous_s)
+    if record.waits_for_a_place:
+        yield from decisions.rendezvous(record, ctx)  # nobody is there who could report
+        return
     if ctx.now - record.since < limit - NOTICED:
         # There is time left: the other service's clock is ahead of ours, or was set.
         yield from decisions.rendezvous(record, ctx)

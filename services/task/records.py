@@ -74,12 +74,25 @@ class MemberRecord(_Frozen):
         return MemberRecord(role=self.role, index=self.index, incarnation=self.incarnation + 1)
 
 
+_PLACES = {
+    PendingCause.QUEUE,
+    PendingCause.GANG,
+    PendingCause.UNSCHEDULABLE,
+    PendingCause.QUOTA,
+}
+
+
 class PendingNote(_Frozen):
     """A reason that was published, and when."""
 
     cause: PendingCause
     reason: str
     at: AwareDatetime
+
+    @property
+    def for_a_place(self) -> bool:
+        """Whether others have what it needs: no fault of its own, and no reason to give up."""
+        return self.cause in _PLACES
 
 
 class Verdict(_Frozen):
@@ -143,6 +156,11 @@ class JobRecord(_Frozen):
             artifacts=others | {member: end.artifacts[:room]},
             stored=self.stored | {member: end.stored},
         )
+
+    @property
+    def waits_for_a_place(self) -> bool:
+        """Whether nothing of the job is at work because the cluster has no room for it yet."""
+        return self.pending is not None and self.pending.for_a_place
 
     @property
     def incomplete(self) -> bool:

@@ -164,7 +164,18 @@ class Timeouts(Part):
     """The time limits of a job's phases, in seconds."""
 
     start_s: float = Field(
-        default=600, gt=0, le=86_400, description="Until every member runs the program."
+        default=600,
+        gt=0,
+        le=86_400,
+        description="Until every member runs the program, without the time in which it waits for a "
+        "place in the cluster.",
+    )
+    wait_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=31_536_000,
+        description="For a place in the cluster: in a queue, for the rest of its pods, for room on "
+        "the nodes or in a quota. By default without end.",
     )
     rendezvous_s: float = Field(default=300, gt=0, le=86_400, description="Until all reported.")
     run_s: float = Field(default=604_800, gt=0, le=31_536_000, description="The program itself.")

@@ -174,8 +174,8 @@ def _run_policy(branch: Branch, findings: Findings) -> dict[str, Any]:
 
 
 def _scheduling(scheduling: Branch, timeouts: dict[str, int], findings: Findings) -> dict[str, Any]:
-    if (seconds := scheduling.take("scheduleTimeoutSeconds", int)) is not None:
-        timeouts["start_s"] = seconds
+    if seconds := scheduling.take("scheduleTimeoutSeconds", int):
+        timeouts["wait_s"] = seconds
     if scheduling.take("minAvailable", int) is not None:
         text = "every member starts or none does; a smaller minimum has no effect"
         findings.note(scheduling.at("minAvailable"), text)

@@ -99,7 +99,7 @@ def test_a_parameter_server_job_keeps_what_it_asked_for() -> None:
     assert job.roles() == {"ps": 2, "worker": 3}
     assert (job.name, job.image) == ("digits", "example.org/digits:1")
     assert (job.queue, job.priority_class, job.max_retries) == ("research", "high", 2)
-    assert (job.timeouts.run_s, job.timeouts.start_s) == (3600, 120)
+    assert (job.timeouts.run_s, job.timeouts.wait_s) == (3600, 120)
     ps, worker = job.resources_of("ps"), job.resources_of("worker")
     assert (ps.cpu, ps.memory, ps.gpu) == (0.5, "1024Mi", 0)
     assert (worker.cpu, worker.memory, worker.gpu, worker.gpu_model) == (4, "1536Mi", 1, "A100")

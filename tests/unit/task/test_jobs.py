@@ -21,6 +21,7 @@ from services.task.records import (
     JobRecord,
     Verdict,
 )
+from services.task.runtime import Pending
 from services.task.validation import Quotas, faults
 from shared.contracts import (
     ClusterSpecReady,
@@ -34,6 +35,7 @@ from shared.contracts import (
     JobSubmit,
     Member,
     Message,
+    PendingCause,
     PodExited,
     PodStarted,
     RendezvousClose,
@@ -374,6 +376,61 @@ def test_a_rendezvous_time_out_names_the_missing() -> None:
     verdict = job(job_id).verdict
     assert verdict is not None
     assert "ps-0, worker-1" in verdict.reason
+
+
+PLACES = ("queue", "gang", "unschedulable", "quota")
+
+
+def waiting(job_id: str, cause: str | None, at: datetime) -> None:
+    """Note, or take back, why a job does not start."""
+    found = cause and Pending(PendingCause(cause), "the rest has no room", "wait")
+    with STORE.transaction() as records:
+        ctx = Context(at, "", 1, records)
+        list(decisions.note_pending(job_of(records, job_id), found or None, ctx))
+
+
+def verdict_at(job_id: str, at: datetime) -> Verdict | None:
+    with STORE.transaction() as records:
+        return decisions.timed_out(job_of(records, job_id), Context(at, "", 1, records))
+
+
+@pytest.mark.parametrize("cause", PLACES)
+def test_a_job_waits_for_a_place_without_end_and_has_its_time_to_start_afterwards(
+    cause: str,
+) -> None:
+    job_id = starting(cluster())
+    waiting(job_id, cause, NOW)
+    week = NOW + timedelta(days=7)
+    assert verdict_at(job_id, week) is None
+    (again,) = play(RendezvousTimedOut(job_id=job_id, missing=("ps-0",), at=week), at=week)
+    assert isinstance(again, RendezvousOpen)
+    waiting(job_id, None, week)
+    limits = job(job_id).submit.timeouts
+    missed = RendezvousTimedOut(job_id=job_id, missing=("ps-0",), at=week + timedelta(seconds=20))
+    play(missed, at=week + timedelta(seconds=20))
+    assert job(job_id).verdict is None
+    assert verdict_at(job_id, week + timedelta(seconds=limits.start_s)) is None
+    late = verdict_at(job_id, week + timedelta(seconds=limits.start_s + 1))
+    assert late is not None
+    assert late.reason.startswith("not running 600 s after the start: ")
+
+
+def test_a_wait_for_a_place_is_as_long_as_the_job_says() -> None:
+    job_id = starting(cluster(timeouts={"wait_s": 3600}))
+    waiting(job_id, "gang", NOW)
+    waiting(job_id, "queue", NOW + timedelta(seconds=1800))
+    assert verdict_at(job_id, NOW + timedelta(seconds=3600)) is None
+    late = verdict_at(job_id, NOW + timedelta(seconds=3601))
+    assert late is not None
+    assert late.reason == "no place was found for it in 3600 s: the rest has no room"
+    assert late.failure_class is FailureClass.TIMEOUT
+
+
+@pytest.mark.parametrize("cause", sorted({*PendingCause} - {*PLACES}))
+def test_what_no_other_job_takes_away_has_the_time_of_a_start(cause: str) -> None:
+    job_id = starting(cluster())
+    waiting(job_id, cause, NOW + timedelta(seconds=30))
+    assert verdict_at(job_id, NOW + timedelta(seconds=601)) is not None
 
 
 def test_a_rendezvous_whose_clock_is_ahead_of_ours_is_opened_again() -> None:

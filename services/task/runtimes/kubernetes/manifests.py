@@ -17,6 +17,8 @@ from shared.contracts import JobSubmit, Role
 
 _SLACK_S = 900
 """The time that fetching and storing may add to a job's own time limits."""
+_WAIT_S = 30 * 86_400
+"""The time in which a job without a limit of its own may wait for a place."""
 _RECOVERIES = 1000
 """The task service decides about failures; Kubernetes' own limit must never come first."""
 _EXCHANGE = "1Gi"
@@ -144,7 +146,9 @@ def _spec(submit: JobSubmit, completions: int) -> Object:
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
         },
         # Should nobody be there to end it.
-        "activeDeadlineSeconds": int(limits.start_s + limits.run_s + _SLACK_S),
+        "activeDeadlineSeconds": int(
+            (limits.wait_s or _WAIT_S) + limits.start_s + limits.run_s + _SLACK_S
+        ),
     }
 
 

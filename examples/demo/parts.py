@@ -63,17 +63,17 @@ def _submit(scene: Scene, example: str, *options: str) -> None:
         "BAROGRAPH_TOKEN": scene.stack.file.client_token,
         "PYTHONUNBUFFERED": "1",
     }
-    with subprocess.Popen(
+    ended = scene.started(
         [*tshell, *named, *options],
-        cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
         errors="replace",
-    ) as ended:
-        lines = WithoutNotes(ended.stdout or ())
-        for line in lines:
-            scene.console.print(line, end="", markup=False, highlight=False, soft_wrap=True)
+    )
+    lines = WithoutNotes(ended.stdout or ())
+    for line in lines:
+        scene.console.print(line, end="", markup=False, highlight=False, soft_wrap=True)
+    ended.wait()
     if ended.returncode != 0:
         raise PartFailedError(
             f"the job {example} should have succeeded, but `tshell submit` ended with "

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich.console import Console
 
@@ -143,7 +143,11 @@ class Scene:
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a Python module that is ended with the scene."""
-        child = subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT)
+        return self.started([sys.executable, "-m", *arguments])
+
+    def started(self, command: list[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a program that is ended with the scene, and not by the Ctrl-C that ends us."""
+        child = subprocess.Popen(command, cwd=ROOT, process_group=0, **options)
         self._children.append(child)
         return child
 

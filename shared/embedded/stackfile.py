@@ -21,6 +21,7 @@ DEFAULT_STATE = default_state()
 STATE_WORDS = "/var/lib/barograph for root, ~/.local/state/barograph for others"
 """How the default is said: it depends on who asks."""
 
+_NAMED = "BAROGRAPH_STATE (`barograph` also takes --state)"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this machine's services; the proxy that an environment names would not reach them."""
 
@@ -74,11 +75,11 @@ def read_stack_file(state: Path = DEFAULT_STATE) -> StackFile:
     except FileNotFoundError:
         raise EmbeddedError(
             f"nothing runs under {state}: start it with `barograph up`, or name where it was "
-            "started with --state or BAROGRAPH_STATE"
+            f"started with {_NAMED}"
         ) from None
     except PermissionError:
         raise EmbeddedError(
-            f"{path} belongs to another user: ask as that user, or name your own with --state"
+            f"{path} belongs to another user: ask as that user, or name your own with {_NAMED}"
         ) from None
     except (OSError, ValueError) as error:  # a damaged one is a ValueError, as is a name with NUL
         raise EmbeddedError(f"{path} is not a stack file: {error}") from error

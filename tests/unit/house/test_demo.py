@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from io import StringIO
@@ -109,6 +112,14 @@ def test_a_log_shows_now_and_then_what_is_waited_for_and_how_far_it_is(
     assert passing.out.getvalue().splitlines() == [
         f"waiting for rain ({seconds} s; it is cloudy)" for seconds in (30, 60, 90)
     ]
+
+
+def test_ctrl_c_reaches_the_demonstration_alone_which_ends_what_it_has_started() -> None:
+    child = _Passing().scene.started([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert os.getpgid(child.pid) == child.pid
+    finally:
+        child.communicate()
 
 
 def test_what_takes_a_while_is_said_before_it_begins() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ ON_THE_STACK = (
     "chart/test_helm_test.py",
 )
 """Files whose tests use the whole platform: one process starts it, once, and ends it after them."""
+_ON_THE_STACK = {_TESTS / name for name in ON_THE_STACK}
 _FIRST = (
     "e2e/test_killed_services.py",
     "e2e/test_tensorflow_jobs.py",
@@ -31,6 +33,7 @@ _FIRST = (
 the end no process waits for another's last long story."""
 
 
+@cache
 def rank(path: Path) -> int:
     """The place of a test's file in the order; equal ones stay as they were collected."""
     for place, name in enumerate(_FIRST):
@@ -41,7 +44,7 @@ def rank(path: Path) -> int:
 
 def is_on_the_stack(path: Path) -> bool:
     """Return whether the file's tests share the process that runs the whole platform."""
-    return path in {_TESTS / name for name in ON_THE_STACK}
+    return path in _ON_THE_STACK
 
 
 def own_part(whole: range) -> range:

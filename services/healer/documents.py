@@ -28,10 +28,11 @@ none. The OpenAPI document is at `GET /api/v1/openapi.json`. The body of a refus
 
 def pages() -> dict[Path, str]:
     """Path to content of every page."""
-    return _remediations() | {STATES_PAGE: states(), EVENTS_PAGE: events(), HTTP_PAGE: http()}
+    return remediations() | {STATES_PAGE: states(), EVENTS_PAGE: events(), HTTP_PAGE: http()}
 
 
-def _remediations() -> dict[Path, str]:
+def remediations() -> dict[Path, str]:
+    """The page of each remediation, and the list of them."""
     found = {FOLDER / f"{name}.md": page(name, cls) for name, cls in REGISTRY.own().items()}
     rows = [
         (f"[{name}]({name}.md)", cls.PLACE, "yes" if cls.UNDOABLE else "no", _first(cls))

@@ -32,6 +32,7 @@ from shared.messaging import BrokerUnavailable
 from shared.service import Context
 from shared.storage import MemoryStore
 from shared.store import Store, StoreUnavailable
+from tests import asgi
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = {"job_id": "a", "name": "x", "main": "a.py", "package": "barograph:packages:x.tar.gz"}
@@ -64,15 +65,7 @@ class Desk:
         self.sent += list(messages)
 
     def call(self, method: str, path: str, **options) -> httpx.Response:
-        import anyio
-
-        async def go() -> httpx.Response:
-            async with httpx.AsyncClient(
-                transport=self.transport, base_url="http://127.0.0.1"
-            ) as http:
-                return await http.request(method, path, **options)
-
-        return anyio.run(go)
+        return asgi.request(self.transport, "http://127.0.0.1", method, path, **options)
 
     def hear(self, handle, message) -> None:
         with self.store.transaction() as records:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 from pydantic import ValidationError
 
-from services.client import callers
+from services.client import callers, provider_connection
 from services.client.sessions import Sessions
 from services.client.settings import ClientSettings
 from shared.contracts import IncidentAcknowledge
@@ -30,6 +33,15 @@ GROUPS = {
     "guests": {"role": "viewer", "projects": ["speech"]},
     "admins": {"role": "admin"},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _authorities_read_once() -> Iterator[None]:
+    """Every desk trusts the same certificates, and to parse them takes longer than most tests."""
+    read = {"create_default_context": cache(ssl.create_default_context)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provider_connection, "ssl", SimpleNamespace(**vars(ssl) | read))
+        yield
 
 
 @pytest.fixture
@@ -277,7 +289,7 @@ def test_a_new_key_is_fetched_once_it_is_used_and_an_unknown_one_not_over_and_ov
     session_of(enter(desk))
     session_of(enter(desk))
     assert provider.asked.count("keys") == 1
-    oidc: Any = desk.transport.app.state.client.provider  # type: ignore[attr-defined]
+    oidc: Any = desk.app.state.client.provider
     oidc._clock = lambda: time.time() + 11
     provider.keys = [new_key("k2")]
     session_of(enter(desk))
@@ -290,7 +302,7 @@ def test_a_new_key_is_fetched_once_it_is_used_and_an_unknown_one_not_over_and_ov
 def test_keys_that_were_fetched_while_the_clock_was_ahead_are_fetched_again(
     desk: Desk, provider: IdentityProvider
 ) -> None:
-    oidc: Any = desk.transport.app.state.client.provider  # type: ignore[attr-defined]
+    oidc: Any = desk.app.state.client.provider
     oidc._clock = lambda: time.time() + 10_000_000
     oidc._key_set(3600)
     provider.keys = [new_key("k2")]
@@ -407,7 +419,7 @@ def test_a_provider_that_is_away_is_said_and_tokens_go_on() -> None:
 def test_a_provider_that_goes_away_between_is_said(desk: Desk, provider: IdentityProvider) -> None:
     way, browser = come_back(desk)
     provider.description = {"jwks_uri": "http://127.0.0.1:1/keys"}
-    oidc: Any = desk.transport.app.state.client.provider  # type: ignore[attr-defined]
+    oidc: Any = desk.app.state.client.provider
     oidc._described = None
     assert desk.call("GET", way, headers=browser).status_code == 503
 
@@ -430,7 +442,7 @@ def test_what_is_no_description_of_this_issuer_is_not_followed(
 
 def test_a_group_that_loses_its_rights_ends_the_sessions_of_its_people(desk: Desk) -> None:
     session = session_of(enter(desk))
-    known: Any = desk.transport.app.state.client.callers  # type: ignore[attr-defined]
+    known: Any = desk.app.state.client.callers
     known._groups = {}
     assert desk.call("GET", "/jobs", headers=session).status_code == 401
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from shared.contracts import AlertChanged, Message
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.observe import OUTSIDE_ALERTS
 from shared.service import Context
+from tests import asgi
 from tests.unit.healer.test_alerting import over, silence, trouble
 from tests.unit.healer.test_delivering import Other, Spoken
 from tests.unit.healer.test_incidents import Desk, anomaly
@@ -48,12 +48,7 @@ class Caller:
         self._transport = httpx.ASGITransport(app)
 
     def request(self, method: str, url: str, **options: Any) -> httpx.Response:
-        async def go() -> httpx.Response:
-            client = httpx.AsyncClient(transport=self._transport, base_url="http://testserver")
-            async with client:
-                return await client.request(method, url, **options)
-
-        return asyncio.run(go())
+        return asgi.request(self._transport, "http://testserver", method, url, **options)
 
     def get(self, url: str, **options: Any) -> httpx.Response:
         return self.request("GET", url, **options)

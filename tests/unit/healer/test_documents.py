@@ -1,16 +1,16 @@
-"""What the generated pages of remediations must have, whoever adds one."""
+"""Every remediation's generated page says what people must know of it, whoever added it."""
 
 from __future__ import annotations
 
 import pytest
 
-from services.healer.documents import FOLDER, pages
+from services.healer.documents import FOLDER, remediations
+from services.healer.remediations import REGISTRY
 
-_PAGES = {path.stem: text for path, text in pages().items() if path.parent == FOLDER}
 
-
-@pytest.mark.parametrize("name", sorted(_PAGES.keys() - {"README"}))
+@pytest.mark.parametrize("name", sorted(REGISTRY.own()))
 def test_a_remediation_says_against_what_it_helps_and_what_it_risks(name: str) -> None:
-    assert "Against: ." not in _PAGES[name]
-    assert "## Risks\n\n- " in _PAGES[name]
-    assert f"[{name}]({name}.md)" in _PAGES["README"]
+    pages = remediations()
+    assert "Against: ." not in pages[FOLDER / f"{name}.md"]
+    assert "## Risks\n\n- " in pages[FOLDER / f"{name}.md"]
+    assert f"[{name}]({name}.md)" in pages[FOLDER / "README.md"]

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -279,12 +280,14 @@ def apps() -> Iterator[FastAPI]:
     yield healer_app(Healer(HealerSettings(), *[ABSENT] * 5, {}, ABSENT))
 
 
-ROUTES = {
-    (method.upper(), re.sub(r"\{[^}]+\}", "[^/]+", path))
-    for app in apps()
-    for path, methods in app.openapi()["paths"].items()
-    for method in methods
-}
+@cache
+def routes() -> set[tuple[str, str]]:
+    return {
+        (method.upper(), re.sub(r"\{[^}]+\}", "[^/]+", path))
+        for app in apps()
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    }
 
 
 def requested(words: list[str]) -> None:
@@ -298,7 +301,7 @@ def requested(words: list[str]) -> None:
     method = found.X or ("POST" if found.d else "GET")
     assert re.match(r"\$(HEALER|CLIENT|GATEWAY)/", found.address), "a port may be another"
     path = urlsplit(found.address).path.partition("/")[2]
-    assert any(m == method and re.fullmatch(p, f"/{path}") for m, p in ROUTES), words
+    assert any(m == method and re.fullmatch(p, f"/{path}") for m, p in routes()), words
 
 
 def test_every_setting_that_is_named_exists() -> None:
@@ -383,7 +386,7 @@ def test_the_webhook_for_alertmanager_leads_to_the_healer(block: Block, tmp_path
     (receiver,) = found["receivers"]
     (webhook,) = receiver["webhook_configs"]
 
-    assert ("POST", urlsplit(webhook["url"]).path) in ROUTES
+    assert ("POST", urlsplit(webhook["url"]).path) in routes()
     assert set(webhook) <= {"url", "url_file", "http_config", "send_resolved", "max_alerts"}
     amtool = shutil.which("amtool")
     if amtool:

@@ -1,4 +1,4 @@
-"""How many replicas, cores, gigabytes and broker nodes so many machines need; and a test of it.
+"""The replicas, cores, gigabytes and broker nodes that a number of machines needs, and its test.
 
 ``table`` (the default) sizes installations from 100 to 1,000,000 machines with the measured costs
 of ``COSTS``: it chooses replicas and streams, then replays a step of samples through them with the

@@ -38,7 +38,7 @@ _THREADS = 8
 _MIN_S = 0.1
 _SETTLE_S = 5.0
 _STUCK_S = 120.0
-_FIRST = 10
+_WARM_UP_JOBS = 10
 """Jobs before those that count: connections are made, code and caches are warm."""
 _CHUNK = 500
 
@@ -97,7 +97,8 @@ class Parts:
         """The control plane alone: the same objects from a plain loop, then all deleted at once."""
         rig, options = self._rig, self._options
         bare = Bare(rig.kube, _THREADS)
-        launched(bare.jobs, bare.pods, bare.submit([f"first-{n}" for n in range(_FIRST)], 10))
+        first = [f"first-{n}" for n in range(_WARM_UP_JOBS)]
+        launched(bare.jobs, bare.pods, bare.submit(first, 10))
         ids = [f"bare-{number}" for number in range(options.jobs)]
         before, began = rig.cpu(), time.monotonic()
         handed = bare.submit(ids, options.rate)
@@ -118,7 +119,7 @@ class Parts:
         rig, options = self._rig, self._options
         rig.forget()
         rig.restart(finished(options.history))
-        first = rig.submit([f"first-{number}" for number in range(_FIRST)], 10)
+        first = rig.submit([f"first-{number}" for number in range(_WARM_UP_JOBS)], 10)
         until(lambda: first.keys() <= set(rig.events.having("job.running")), 60)
         ids = [f"steady-{number}" for number in range(options.jobs)]
         before, began = rig.cpu(), time.monotonic()

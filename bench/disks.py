@@ -1,4 +1,4 @@
-"""Which disks will be full within a day, and within a week? F1 of the predictor's default.
+"""F1 of the default predictor on disks that will be full within a day, and within a week.
 
     python -m bench.disks [--seed N] [--disks N]
 

@@ -1,4 +1,4 @@
-"""How good one forecast was: its error by several measures, and what its interval held."""
+"""Scores of one forecast: its error by several measures, and the coverage of its interval."""
 
 from __future__ import annotations
 

@@ -107,11 +107,11 @@ class Curve:
     caught: Floats
     """Sum of what the windows that have an alarm are worth."""
     hit: NDArray[np.int64]
-    """How many windows have one."""
+    """The number of windows that have an alarm."""
     outside: Floats
     """Sum of the prices of alarms outside, not positive."""
     alarms: NDArray[np.int64]
-    """How many alarms there are outside."""
+    """The number of alarms outside the windows."""
     windows: int
 
     def raw(self, profile: Profile) -> Floats:

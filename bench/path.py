@@ -244,7 +244,7 @@ def measure(series: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _backlog(stack: Stack, sender: Sender, seconds: float) -> dict[str, Any]:
-    """How fast judges alone work: the streams are filled while they are stopped."""
+    """Return how fast judges alone work: the streams are filled while they are stopped."""
     done = stack.judged()
     with stack.stopped_judges():
         sent = sender.ask({"seconds": min(seconds, _STOPPED_S), "rounds": 0, "rate": 0})

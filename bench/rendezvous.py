@@ -25,7 +25,7 @@ from shared.messaging import Bus
 _CONNECTIONS = 8
 _ROUNDS, _LARGE_ROUNDS, _LARGE = 20, 6, 200
 _SETTLE_S, _REPORTS_PER_S = 0.5, 200
-"""How long all but the last report may take to be noted before the last one is sent."""
+"""The time that all but the last report may take to be noted before the last one is sent."""
 
 
 class Members(threading.Thread):

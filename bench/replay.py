@@ -1,4 +1,4 @@
-"""How long a replay takes: machines x days x ten items, hourly, read from Parquet.
+"""Times a replay of machines x days x ten items, hourly, read from Parquet.
 
 The machines are simulated: load with a daily rhythm, memory with leaks and restarts, disks that
 grow steadily, in bursts, or are rotated, some of which fill; seeded, so that every run replays the

@@ -1,4 +1,4 @@
-"""How a detector, ours or a peer's, sees series that come point by point.
+"""Adapters that give a detector, ours or a peer's, a series point by point.
 
 A scorer takes series and a false-alarm budget and gives for each its scores (0 where it does not
 judge) and where it would open an episode. Ours run as in the service: side by side and with gaps.

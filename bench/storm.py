@@ -146,7 +146,7 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
 
 
 def _why_ms(url: str, listener: Listener) -> dict[str, float]:
-    """How long the healer takes to say why, of every ``_EVERY``-th alert of the storm."""
+    """Return how long the healer takes to say why, of every ``_EVERY``-th alert of the storm."""
     took = []
     with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as healer:
         for alert_id, _ in sorted(listener.changes)[::_EVERY]:

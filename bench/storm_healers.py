@@ -19,7 +19,7 @@ _HTTP_PORT = "BAROGRAPH_HEALER_HTTP_PORT"
 
 
 class Healers(Protocol):
-    """What works on the storm."""
+    """The healers that work on the storm."""
 
     def alive(self) -> bool: ...
     def kill(self) -> None:

@@ -28,7 +28,7 @@ class Made:
     clean: Floats
     sigma: float
     walk: bool = False
-    """Whether the noise adds up, so that only the changes are independent."""
+    """True if the noise adds up, so that only the changes are independent."""
 
 
 Maker = Callable[[np.random.Generator, int], Made]

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _THRESHOLDS = 250
-_MAX_LAGS, _MIN_LAG, _LONGEST, _USUAL = 400, 3, 300, 125
+_MAX_LAGS, _MIN_LAG, _MAX_PERIOD, _USUAL_PERIOD = 400, 3, 300, 125
 
 
 def runs(labels: Bools) -> list[tuple[int, int]]:
@@ -30,14 +30,14 @@ def period(values: Floats) -> int:
     total = float(centred @ centred)
     lags = min(_MAX_LAGS, len(values) - 1)
     if total <= 0 or lags <= _MIN_LAG + 2:
-        return _USUAL
+        return _USUAL_PERIOD
     padded = np.fft.rfft(centred, 2 * len(values))
     found = np.fft.irfft(padded * padded.conj())[_MIN_LAG : lags + 1] / total
     inner = np.flatnonzero((found[1:-1] > found[:-2]) & (found[1:-1] > found[2:])) + 1
     if not len(inner):
-        return _USUAL
+        return _USUAL_PERIOD
     best = int(inner[np.argmax(found[inner])])
-    return best + _MIN_LAG if _MIN_LAG <= best <= _LONGEST else _USUAL
+    return best + _MIN_LAG if _MIN_LAG <= best <= _MAX_PERIOD else _USUAL_PERIOD
 
 
 def _widened(labels: Bools, spans: list[tuple[int, int]], buffer: int) -> Floats:

@@ -13,7 +13,7 @@ Array = NDArray[Any]
 Rows = slice | NDArray[np.int64]
 """The rows of a step's series, all different; a slice if they are adjacent (no copying)."""
 
-_SMALLEST = 64
+_MIN_CAPACITY = 64
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Column:
     fill: float = 0
     shape: tuple[int, ...] = ()
     added: bool = False
-    """Whether snapshots from before this column was added are taken, with its initial values."""
+    """True if snapshots from before this column was added are taken, with its initial values."""
 
 
 class Columns(Mapping[str, Array]):
@@ -51,7 +51,7 @@ class Columns(Mapping[str, Array]):
         for name, array in self._arrays.items():
             if len(array) < size:
                 column = self._columns[name]
-                capacity = max(size, 2 * len(array), _SMALLEST)
+                capacity = max(size, 2 * len(array), _MIN_CAPACITY)
                 larger = np.full((capacity, *column.shape), column.fill, dtype=column.dtype)
                 larger[: len(array)] = array
                 self._arrays[name] = larger
@@ -60,7 +60,7 @@ class Columns(Mapping[str, Array]):
         """Forget all rows but these, which get the numbers from 0 on."""
         for name, array in self._arrays.items():
             column = self._columns[name]
-            capacity = max(len(rows), _SMALLEST)
+            capacity = max(len(rows), _MIN_CAPACITY)
             smaller = np.full((capacity, *column.shape), column.fill, dtype=column.dtype)
             smaller[: len(rows)] = array[rows]
             self._arrays[name] = smaller
@@ -94,7 +94,7 @@ class Columns(Mapping[str, Array]):
         if faults:
             msg = "the snapshot's columns do not fit the settings: " + "; ".join(faults)
             raise ValueError(msg)
-        whole = {name for name in given if not len(self._arrays[name]) and size >= _SMALLEST}
+        whole = {name for name in given if not len(self._arrays[name]) and size >= _MIN_CAPACITY}
         for name in whole:
             array = arrays[name]
             self._arrays[name] = array if _can_be_taken(array) else array.copy()

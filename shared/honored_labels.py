@@ -28,7 +28,7 @@ _MIDDLEMEN = re.compile(
 )
 """Jobs that pass on what others measured."""
 _OF_HOSTS = re.compile(r"(.*[-_/])?collectd([-_]exporter)?")
-"""Of these, those whose ``instance`` is always a machine, however short its name is."""
+"""The jobs of these whose ``instance`` is always a machine, however short its name is."""
 
 
 def honored(labels: Mapping[str, str]) -> dict[str, str]:

@@ -36,9 +36,9 @@ class Item:
     maximum: float | None = None
     description: str = ""
     predicted: bool = True
-    """Whether its alarms are worth predicting."""
+    """True if its alarms are worth predicting."""
     bursts: bool = False
-    """Whether ordinary work takes it beyond its threshold for moments: its alarms need longer."""
+    """True if ordinary work takes it beyond its threshold for moments: its alarms need longer."""
 
 
 CANARY = "barograph.canary"

@@ -1,4 +1,4 @@
-"""What is wrong with a job wherever it would run, beyond what its contract says of each field.
+"""Checks of a job that hold wherever it runs, beyond its contract's checks of each field.
 
 The task service refuses a job for it, and a dry run without any service names it.
 """

@@ -36,7 +36,7 @@ class Feed:
     counted: bool = False
     """Only that the series is there matters, not its value."""
     of_a_disk: bool = False
-    """Whether all mounts of the same disk are one item."""
+    """True if all mounts of the same disk are one item."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,14 @@ _LAYERS = r"overlay|aufs"
 _GIVEN = (
     r"/(proc|sys|run/(containerd|credentials|docker|user)|var/lib/(containers|docker|kubelet))/.*"
 )
-"""Where file systems in memory hold a few secrets or settings each."""
+"""Mount points of file systems in memory that hold a few secrets or settings each."""
 _FILLING_UP = (
     {"fstype": rf"(?!({_IMAGES}|{_LAYERS}|tmpfs)$).*"},
     {"fstype": "tmpfs", "mountpoint": rf"(?!{_GIVEN}$).*"},
     {"fstype": _LAYERS, "mountpoint": "/"},
 )
 _DRIVE = {"volume": r"[A-Za-z]:.*"}
-"""Of Windows; a HarddiskVolume1 is a boot or recovery partition, which is nearly full for good."""
+"""Volumes of Windows with a letter; a HarddiskVolume1 is a boot partition, nearly full for good."""
 
 
 def _df(item: str, operand: int) -> tuple[Feed, ...]:

@@ -27,7 +27,7 @@ from shared.memory import memory_bytes
 
 _MAGIC = b"BAROSN03"
 _WHOLE, _UNCOMPRESSED = b"BAROSN02", b"BAROSN01"
-"""How earlier versions began snapshots, which are read: one ``.npz``, compressed or not."""
+"""The beginnings of earlier versions' snapshots, which are read: an ``.npz``, compressed or not."""
 _LENGTH = struct.Struct("<Q")
 _INLINE, _EARLIER = struct.Struct("<BI"), struct.Struct("<BBQI16s")
 """A piece: 0 and its length, or 1, the number of the earlier snapshot, place, length and digest."""
@@ -243,7 +243,7 @@ class _Reader:
         return self._others[name]
 
 
-# What earlier versions wrote
+# Formats of earlier versions
 
 
 def _of_earlier_version(data: bytes) -> tuple[int, dict[str, Array]]:

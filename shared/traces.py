@@ -48,7 +48,7 @@ class Span:
     start_ns: int = 0
     end_ns: int = 0
     problem: str = ""
-    """Why it failed; nothing where it did not."""
+    """The reason for which it failed; empty where it did not."""
     attributes: dict[str, Value] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
     """Trace contexts of other traces that it belongs with."""

@@ -1,4 +1,4 @@
-"""How fast the small volume fills, and how full it is from the beginning."""
+"""The rate at which the small volume fills, and its initial usage."""
 
 from __future__ import annotations
 

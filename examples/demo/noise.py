@@ -22,7 +22,7 @@ class WithoutNotes:
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = lines
         self.left_out = 0
-        """How many lines were notes, so far."""
+        """The number of lines so far that were notes."""
 
     def __iter__(self) -> Iterator[str]:
         for line in self._lines:

@@ -114,7 +114,7 @@ def _answer(model: Path) -> str:
 
 
 def _gone(job_id: str) -> bool | None:
-    """Whether no process knows the job in its command or environment; None while one does."""
+    """Return that no process has the job in its command or environment; None while one has."""
     for process in psutil.process_iter(["cmdline"]):
         try:
             texts = [*(process.info["cmdline"] or []), *process.environ().values()]
@@ -205,7 +205,7 @@ def cpu(scene: Scene) -> Iterator[Chapter]:
 
 
 def _others_keep_it_busy(scene: Scene) -> bool:
-    """Whether an alert about the CPU is open that is not the demonstration's own.
+    """Return whether an alert about the CPU is open that is not the demonstration's own.
 
     Its jobs and the start of its services used the CPU, too: that alert ends by itself.
     """
@@ -250,7 +250,7 @@ def _text(mail: EmailMessage) -> str:
 
 
 def _quiet(scene: Scene) -> bool:
-    """Whether no alert about the CPU is open."""
+    """Return whether no alert about the CPU is open."""
     states = [
         e["state"]
         for e in scene.alerts.take()
@@ -260,7 +260,7 @@ def _quiet(scene: Scene) -> bool:
 
 
 def _percent(scene: Scene) -> int:
-    """How full the volume is."""
+    """Return how full the volume is."""
     return round(100 * filled_bytes(scene.volume) / CAPACITY_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""How slow this machine is, and waiting in seconds that it really gave."""
+"""Measures how slow this machine is, and waits in seconds that it really gave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PAUSE_S = 0.5
 
 
 def slowness(samples: int = 20) -> float:
-    """How many times longer things take than on an idle machine, over the next second or more."""
+    """Return how many times longer work takes than on an idle machine, over a second or more."""
     found = []
     for _ in range(samples):
         found.append(share())

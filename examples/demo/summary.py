@@ -11,7 +11,7 @@ from rich.text import Text
 
 from shared.embedded.stackfile import StackFile
 
-_WIDEST = 100
+_MAX_WIDTH = 100
 """Longer lines are hard to read, also where a terminal has room for them."""
 
 
@@ -54,7 +54,7 @@ def show(console: Console, chapters: Iterable[Chapter], file: StackFile | None) 
 
 
 def _paragraph(console: Console, text: str) -> None:
-    width = min(console.width, _WIDEST)
+    width = min(console.width, _MAX_WIDTH)
     lines = textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ")
     console.print(Text(lines), highlight=False)
 

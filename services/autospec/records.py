@@ -48,7 +48,7 @@ class Rendezvous(BaseModel):
     deadline: AwareDatetime | None = None
     due: AwareDatetime | None = None
     timed_out: bool = False
-    """Whether the deadline has passed without all members; the record is forgotten when due."""
+    """True if the deadline has passed without all members; the record is forgotten when due."""
 
     def missing(self) -> list[str]:
         """Names of the members that have not reported, e.g. ``worker-1``."""

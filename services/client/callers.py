@@ -83,7 +83,7 @@ class Callers:
 
     @property
     def session_s(self) -> int:
-        """How long a session lasts."""
+        """Return how long a session lasts."""
         return int(self._sessions.lasts_s)
 
     def cookie_name(self, purpose: str) -> str:

@@ -38,7 +38,7 @@ class MemberShown(MemberView):
     @computed_field
     @property
     def how(self) -> str:
-        """How it ended, in words; '' while it has not."""
+        """Return how it ended, in words; '' while it has not."""
         return how_ended(self.exit_code, self.oom, self.fault)
 
 

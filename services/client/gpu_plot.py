@@ -46,7 +46,7 @@ class Gpu:
 
     @property
     def measures(self) -> bool:
-        """Whether the series means something: whole GPUs and slices have different measures."""
+        """True if the series means something: whole GPUs and slices have different measures."""
         of_slice = _SLICE in self.series.labels
         return self.series.item != (UTILISATION if of_slice else SLICE_UTILISATION)
 

@@ -47,7 +47,7 @@ class HealerApi:
         )
         self._turns = Turns(_AT_ONCE)
         self.known = bool(self._address and token)
-        """Whether there is a healer to ask."""
+        """True if there is a healer to ask."""
 
     def close(self) -> None:
         """Close the connections."""

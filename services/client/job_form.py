@@ -12,7 +12,7 @@ from shared.contracts import JobSubmit
 
 _OF_OTHERS = {"job_id", "package", "package_sha256", "submitted_by"}
 """Fields that the page itself fills in."""
-_FIRST = ("name", "main", "args", "type", "ps", "workers", "chief")
+_SHOWN_FIRST = ("name", "main", "args", "type", "ps", "workers", "chief")
 _RESOURCES = "resources"
 
 
@@ -27,14 +27,14 @@ class Input:
     value: str
     options: tuple[str, ...] = ()
     first: bool = False
-    """Whether most jobs need it."""
+    """True if most jobs need it."""
 
 
 def inputs(filled: Mapping[str, str]) -> list[Input]:
     """Every field that one value or one value a line fills, in the contract's order."""
     schema = JobSubmit.model_json_schema()
     found = list(_inputs(schema, schema["properties"], "", filled))
-    order = {name: number for number, name in enumerate(_FIRST)}
+    order = {name: number for number, name in enumerate(_SHOWN_FIRST)}
     return sorted(found, key=lambda each: order.get(each.name, len(order)))
 
 
@@ -57,12 +57,12 @@ def _inputs(
                 declared.get("description", ""),
                 filled.get(full, "" if kind == "truth" else _default(declared)),
                 options,
-                first=full in _FIRST or full in ("resources.cpu", "resources.memory"),
+                first=full in _SHOWN_FIRST or full in ("resources.cpu", "resources.memory"),
             )
 
 
 def _kind(declared: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """How a field is filled in; '' for one that takes more than a value a line."""
+    """Return how a field is filled in; '' for one that takes more than a value a line."""
     forms = declared.get("anyOf", [declared])
     optional = any(form.get("type") == "null" for form in forms)
     form: Mapping[str, Any] = next((each for each in forms if each.get("type") != "null"), {})

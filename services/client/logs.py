@@ -72,7 +72,7 @@ class StateEvent:
     state: str
     reason: str
     advice: str = ""
-    """What ends its waiting, if it waits."""
+    """The event that ends its waiting, if it waits."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from shared.visible import visible
 
 CALLBACK = "/login/oidc/callback"
 FLOW_S = 600.0
-"""How long somebody may take to sign in at the provider."""
+"""The time that somebody may take to sign in at the provider."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures by a key that only the provider has; never none, and no shared secret."""
 _KNOWN_S, _RETRY_S = 3600.0, 10.0
@@ -37,7 +37,7 @@ _KNOWN_S, _RETRY_S = 3600.0, 10.0
 _LEEWAY_S = 60
 _MAX_KEYS = 100
 _ODD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
-"""What libraries raise for an answer of no known form: one that is nested too deeply, has numbers
+"""Errors of libraries about an answer of no known form: one that is nested too deeply, has numbers
 beyond counting, or texts where there should be lists."""
 
 

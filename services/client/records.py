@@ -27,7 +27,7 @@ SUBMITTED, REFUSED, REMOVED = "submitted", "refused", "removed"
 ENDED = frozenset({"succeeded", "failed", "cancelled", REFUSED, REMOVED})
 _KEPT_BY_TTL = ENDED - {REFUSED, REMOVED}
 _WARNED = timedelta(days=1)
-"""How long before the end of what is kept people are warned."""
+"""The time before the end of the retention at which people are warned."""
 _KEPT = timedelta(days=8)
 _TOKEN_LISTED = timedelta(days=30)
 _PLAN_KEPT = timedelta(hours=1)
@@ -74,14 +74,14 @@ class JobView(_Frozen):
     """The first of them; ``stored`` counts all."""
     stored: Stored = Stored()
     faults: tuple[Fault, ...] = ()
-    """Why the last request about this job was refused."""
+    """The reason for which the last request about this job was refused."""
     not_notified: tuple[Fault, ...] = ()
     """The recipients that the job named but may not have notified."""
 
     @computed_field
     @property
     def ended(self) -> bool:
-        """Whether its state is final."""
+        """True if its state is final."""
         return self.state in ENDED
 
     @computed_field
@@ -127,7 +127,7 @@ class MemberView(_Frozen):
     oom: bool = False
     fault: str = ""
     infrastructure: bool = False
-    """Whether ``fault`` is the platform's."""
+    """True if ``fault`` is the platform's."""
     last_lines: tuple[str, ...] = ()
     cpu_cores: float | None = None
     memory_bytes: int | None = None

@@ -22,9 +22,9 @@ from shared.roles import Role
 from shared.service.http import same
 
 BROWSER_KNOWN_S = 366 * 86_400
-"""How long a browser counts by itself."""
+"""The time for which a browser counts by itself."""
 LASTS_S = 12 * 3600
-"""How long after signing in a session ends."""
+"""The time after signing in at which a session ends."""
 _FAILURES, _WITHIN_S, _MAX_ADDRESSES = 10, 60.0, 10_000
 _LONGEST_NAME = 200
 
@@ -44,7 +44,7 @@ class Session:
     groups: tuple[str, ...] | None = None
     """The groups of a person named by an identity provider or a proxy; None for a token."""
     lasts: bool = True
-    """Whether it is kept in a cookie; a proxy names its people with each request."""
+    """True if it is kept in a cookie; a proxy names its people with each request."""
 
     def may(self, role: str) -> bool:
         """Return whether this person may do what a role is needed for."""

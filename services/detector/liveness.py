@@ -49,7 +49,7 @@ class Silence:
     """When it was last heard before it fell silent: names the episode."""
     now_ms: int
     machines: int = 0
-    """How many machines a sender brings; 0: this is about the machine ``host`` itself."""
+    """The number of machines a sender brings; 0: this is about the machine ``host`` itself."""
 
 
 class Presence(Enum):

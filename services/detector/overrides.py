@@ -62,7 +62,7 @@ class SeriesRule(_Strict):
         "threshold.",
     )
     direction: Literal["both", "spike", "drop"] | None = Field(
-        None, description="Which deviations from usual behaviour are anomalies."
+        None, description="The deviations from usual behaviour that are anomalies."
     )
     min_deviation: float | None = Field(
         None,

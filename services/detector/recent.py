@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from shared.columns import Column, Columns, Rows, indices
 from shared.contracts.alerts import Point, curve_of
 
-_LARGEST = float(np.finfo(np.float32).max)
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Recent:
@@ -28,7 +28,7 @@ class Recent:
         """Take in one point a series."""
         added = self.state["added"][rows]
         # Kept as infinite, a value beyond single precision would end every event of its series.
-        values = np.clip(values, -_LARGEST, _LARGEST)
+        values = np.clip(values, -_MAX_FLOAT32, _MAX_FLOAT32)
         at = (indices(rows), added % self._points)
         # A staleness marker is a signalling NaN, which numpy warns of when it is converted.
         with np.errstate(invalid="ignore"):

@@ -265,7 +265,7 @@ class Handlers:
 
 
 def _is_alarm(message: AnomalyDetected) -> bool:
-    """Whether a threshold was crossed, or a machine fell silent; anything else is an anomaly."""
+    """Return whether a threshold was crossed or a machine is silent; the rest are anomalies."""
     if any(vote.detector in _ALARMS and vote.anomalous for vote in message.votes):
         return True
     item = ITEMS.get(message.series.item)

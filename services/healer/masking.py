@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 MASK = "***"
-_LONGEST = 200
+_MAX_CHARS = 200
 _LOOKED_AT = 2000
 """The number of characters of a command line that are scanned; fewer are shown."""
 
@@ -73,7 +73,7 @@ def masked(arguments: Sequence[str]) -> str:
     text = " ".join(words)
     # Once more as a whole: a secret may be spread over words ("Authorization:", "Bearer x").
     text = "".join(c if c.isprintable() else "?" for c in masked_text(text))
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…"
 
 
 def masked_text(text: str) -> str:

@@ -198,7 +198,7 @@ class Engine:
         return found
 
     def _take(self, closed: Longs) -> list[int]:
-        """Whose turn it is, taken from the pending."""
+        """Return whose turn it is, taken from the pending."""
         opened = self._watched.histories.state["open"]
         if (newest := int(opened[closed].max())) > self._step:
             self._step, self._left = newest, self._settings.budget_per_step

@@ -48,7 +48,7 @@ class Subject:
 
     @property
     def beyond(self) -> bool:
-        """Whether the newest value is on the alarm's side of the threshold already."""
+        """True if the newest value is on the alarm's side of the threshold already."""
         return self.value >= self.threshold if self.above else self.value <= self.threshold
 
 

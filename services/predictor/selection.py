@@ -45,7 +45,7 @@ class Choice(BaseModel):
 
     @property
     def forecaster(self) -> str:
-        """Who speaks, in a word."""
+        """Return who speaks, in a word."""
         return "combination" if len(self.weights) > 1 else next(iter(self.weights))
 
 

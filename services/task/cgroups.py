@@ -22,7 +22,7 @@ class Cgroup:
     directories: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     memory: bool = False
-    """Whether the memory limit is enforced by the kernel."""
+    """True if the memory limit is enforced by the kernel."""
 
     @property
     def entrances(self) -> list[str]:

@@ -48,17 +48,17 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     faults: tuple[Fault, ...] = ()
-    """Why a submit would be refused, every reason."""
+    """Every reason for which a submit would be refused."""
     notes: tuple[str, ...] = ()
     """Warnings for people about ignored fields and surprises."""
     manifests: tuple[dict[str, JsonValue], ...] = ()
     """The objects that would be created, as JSON, without secrets."""
     fits_now: bool | None = None
-    """Whether it could start at once; None if unknown."""
+    """True if it could start at once; None if unknown."""
     waiting_reason: str = ""
     """The reason for which it would wait when ``fits_now`` is False."""
     checked: bool = False
-    """Whether an API server has checked the manifests."""
+    """True if an API server has checked the manifests."""
 
 
 class Planner(Protocol):

@@ -120,9 +120,9 @@ class JobRecord(_Frozen):
     attempt: int = 1
     retries: dict[FailureClass, int] = {}
     pending: PendingNote | None = None
-    """Why members are still missing, as published last."""
+    """The reason for which members are still missing, as published last."""
     waiting: str = ""
-    """Why it has not started yet, if it waits."""
+    """The reason for which it has not started yet, if it waits."""
     epoch: int = 0
     least_epoch: int = 0
     """Members count as running only with a spec of this epoch or later."""
@@ -136,7 +136,7 @@ class JobRecord(_Frozen):
     ended_at: AwareDatetime | None = None
     removing: bool = False
     cleaned: bool = False
-    """Whether nothing of an ended job is left on the machines."""
+    """True if nothing of an ended job is left on the machines."""
 
     @property
     def all_artifacts(self) -> tuple[Artifact, ...]:

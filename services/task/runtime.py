@@ -27,7 +27,7 @@ class Observed:
     end: PodExited | None = None
     """The last report of a dead one, where the runtime has it: it was not lost."""
     fate: Exit | None = None
-    """How a dead one ended, as observed from outside."""
+    """The end of a dead one, as observed from outside."""
 
     @property
     def key(self) -> str:

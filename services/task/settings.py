@@ -98,7 +98,7 @@ class TaskSettings(ServiceSettings):
     )
 
     runtime: Literal["local", "kubernetes"] = Field(
-        default="local", description="Where members run: on this machine, or in pods."
+        default="local", description="The place where members run: this machine, or pods."
     )
     namespace: str = Field(default="default", description="Kubernetes namespace of the jobs' pods.")
     project_namespaces: dict[ProjectName, KubernetesName] = Field(

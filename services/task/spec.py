@@ -34,7 +34,7 @@ class MemberSpec(BaseModel):
     directory: str = Field(description="Its own directory.")
     checkpoints: str = Field(description="Directory all members and incarnations share.")
     scratch: str = Field(
-        default="", description="Where its program has HOME and TMPDIR, by a short path."
+        default="", description="The folder with its program's HOME and TMPDIR, by a short path."
     )
     uid: int | None = Field(default=None, description="User its program runs as; None: as we are.")
     host: str = Field(description="Address under which the other members reach it.")

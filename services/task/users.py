@@ -49,7 +49,7 @@ class _Newest(BaseModel):
 
 
 USERS = Collection("users", _User, key=lambda r: r.job_id)
-_NEWEST = Collection("newest-user", _Newest, key=lambda r: r.key)
+_NEWEST_USER = Collection("newest-user", _Newest, key=lambda r: r.key)
 
 
 class Users:
@@ -79,10 +79,10 @@ class Users:
             if known is not None:
                 return known.uid
             taken = {user.uid for user in unit.records.find(USERS, limit=len(self._numbers) + 1)}
-            newest = unit.records.get(_NEWEST, "newest")
+            newest = unit.records.get(_NEWEST_USER, "newest")
             uid = self._next(newest.uid if newest else None, taken | set(self._occupied()))
             unit.records.put(USERS, _User(job_id=job_id, uid=uid))
-            unit.records.put(_NEWEST, _Newest(uid=uid))
+            unit.records.put(_NEWEST_USER, _Newest(uid=uid))
             return uid
 
     def known(self, job_id: str) -> int | None:

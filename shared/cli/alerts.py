@@ -36,7 +36,7 @@ Matchers = Annotated[
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WATCH_S = 5.0
-_SHORT = 8
+_ID_CHARS = 8
 """The length of an id's beginning that identifies an alert; commands accept it."""
 _ORDER = ("critical", "warning", "info")
 _COLOURS = {"critical": "red", "warning": "yellow"}
@@ -192,7 +192,7 @@ def _alerts_table(found: list[dict[str, Any]]) -> Table | str:
     table = _table("alert", "severity", "state", "with people", "since (UTC)", "what")
     for each in found:
         table.add_row(
-            each["incident_id"][:_SHORT],
+            each["incident_id"][:_ID_CHARS],
             Text(each["severity"], _COLOURS.get(each["severity"], "")),
             each["state"],
             Text(_notification(each)),
@@ -222,7 +222,7 @@ def _forecasts_table(found: list[dict[str, Any]]) -> Table | str:
     for each in found:
         due = datetime.fromtimestamp(each["crossing_ms"] / 1000, UTC)
         table.add_row(
-            each["incident_id"][:_SHORT],
+            each["incident_id"][:_ID_CHARS],
             Text(each["severity"], _COLOURS.get(each["severity"], "")),
             _clock(due),
             str(max(timedelta(0), due - datetime.now(UTC))).partition(".")[0],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.messaging.dead_letters import DeadLetters
 
 _AGENT = "agent."
-"""How the queues of single machines are named."""
+"""The names of the queues of single machines."""
 app = typer.Typer(
     no_args_is_help=True, help="List, inspect and replay messages that could not be handled."
 )

@@ -189,7 +189,7 @@ def _await_stack(state: Path, supervisor: subprocess.Popen[bytes], said: TextIO)
 
 
 def _has_started(state: Path, pid: int) -> bool:
-    """Whether this supervisor's stack is up; the file may be one that another has left."""
+    """Return whether this supervisor's stack is up; the file may be one that another has left."""
     try:
         return read_stack_file(state).supervisor_pid == pid
     except EmbeddedError:

@@ -24,7 +24,7 @@ class Job(_Answer):
     project: str = ""
     """The owning project; '' until it is known."""
     ended: bool
-    """Whether nothing more becomes of it."""
+    """True if nothing more becomes of it."""
     reason: str = ""
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -35,7 +35,7 @@ class Job(_Answer):
     exit_code: int | None = None
     last_lines: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
-    """Why the last request about it was refused."""
+    """The reason for which the last request about it was refused."""
     artifacts: tuple[Artifact, ...] = ()
     """The first of the files it left; ``stored`` counts all."""
     stored: Stored = Stored()
@@ -44,7 +44,7 @@ class Job(_Answer):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended, and well."""
+        """True if it ended, and well."""
         return self.state == "succeeded"
 
 
@@ -53,7 +53,7 @@ class Submitted(_Answer):
 
     job_id: str
     known: bool
-    """Whether the same job had been submitted before."""
+    """True if the same job had been submitted before."""
 
 
 class LogPiece(_Answer):

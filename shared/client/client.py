@@ -21,7 +21,7 @@ from shared.contracts import JobPlanned
 from shared.job_names import job_name
 
 PLAN_S = 30
-"""How long the installation's answer to a plan is waited for."""
+"""The time for which the installation's answer to a plan is waited for."""
 _PAGE = 500
 _MAX_ALERTS = 5000
 _LOOK_S = 1.0

@@ -18,7 +18,7 @@ T = TypeVar("T")
 _UNUSABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError)
 """The errors of invalid addresses from a server: bad hosts, ports out of range."""
 _PASSING = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
-_LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+_TRIED_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class _PassingError(Exception):
@@ -26,7 +26,7 @@ class _PassingError(Exception):
 
 
 def _patiently(attempt: Callable[[], T]) -> T:
-    """What ``attempt`` gives; after a break or an answer of overload it is made again.
+    """Return what ``attempt`` gives; after a break or an answer of overload it is made again.
 
     Raises:
         _PassingError, httpx.HTTPError: when the last one failed, too.
@@ -41,7 +41,7 @@ def _patiently(attempt: Callable[[], T]) -> T:
 
 def _stored(answer: httpx.Response, what: str) -> None:
     """Raise what an object store's answer says."""
-    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status_code in _LATER:
+    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status_code in _TRIED_AGAIN:
         raise _PassingError(f"the object store answers {answer.status_code}")
     if not answer.is_success:
         text = f"the object store refused {what}: {answer.status_code} {answer.reason_phrase}"

@@ -35,7 +35,7 @@ class Mirrors:
 
     @property
     def synced(self) -> bool:
-        """Whether every namespace has been listed, but for those beside the home that refuse it."""
+        """True if every namespace has been listed, but for those beside the home that refuse it."""
         home, *others = self._of.values()
         return home.synced and all(each.synced or each.refused for each in others)
 

@@ -55,7 +55,7 @@ class AnomalyKind(StrEnum):
 
 
 class ClearedReason(StrEnum):
-    """Why an episode is over."""
+    """The reason for which an episode is over."""
 
     BACK = "back"
     SERIES_ENDED = "series_ended"
@@ -172,7 +172,7 @@ class AnomalyDetected(Message):
         "static thresholds speak), coarse (little: only what is far outside is an anomaly), own.",
     )
     votes: tuple[Vote, ...]
-    sentence: str = Field(description="Why, in one sentence.")
+    sentence: str = Field(description="The reason, in one sentence.")
     recent: tuple[Point, ...] = Field(default=(), max_length=2000, description="For the plot.")
     band: tuple[BandPoint, ...] = Field(default=(), max_length=2000, description="Normal range.")
     threshold: float | None = Field(default=None, description="The item's alarm threshold, if any.")

@@ -16,7 +16,7 @@ from shared.contracts.alerts import Direction, EventId, SeriesRef
 from shared.contracts.message import Identifier, Message
 from shared.contracts.remediation import RemediationStep
 
-Reason = Annotated[str, Field(max_length=500, description="Why, in words for people.")]
+Reason = Annotated[str, Field(max_length=500, description="The reason, in words for people.")]
 Person = Annotated[
     str,
     Field(min_length=1, max_length=200, description="The person, as named in the audit log."),
@@ -149,7 +149,7 @@ class ActionChanged(Message):
     total_steps: int = Field(default=0, ge=0, description="May exceed the steps listed.")
     expires: AwareDatetime | None = Field(default=None, description="Until when to decide.")
     by: str = Field(default="", description="The person who approved or refused it.")
-    reason: str = Field(default="", description="Why it came to this state, in words.")
+    reason: str = Field(default="", description="The reason for this state, in words.")
     undo: bool = Field(default=False, description="Whether it is undone if it does not help.")
     at: AwareDatetime
 

@@ -37,7 +37,7 @@ class JobEvent(Message):
     name: Identifier
     state: JobState
     sequence: int = Field(ge=1, description="Order of this job's events; later wins.")
-    reason: Sentence = Field(default="", description="Why, in words for people.")
+    reason: Sentence = Field(default="", description="The reason, in words for people.")
     at: AwareDatetime
 
 

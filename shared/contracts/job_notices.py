@@ -27,7 +27,7 @@ class JobNotify(Part):
     to: tuple[NoticeTarget, ...] = Field(
         min_length=1,
         max_length=10,
-        description="Who is notified: a channel's name, or mail: and an address.",
+        description="The recipient: a channel's name, or mail: and an address.",
     )
     on: tuple[Literal["failed", "succeeded", "pending"], ...] = Field(
         default=("failed", "succeeded", "pending"),

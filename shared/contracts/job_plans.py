@@ -46,7 +46,8 @@ class JobPlanned(Message):
         description="The runtime in which it would run."
     )
     faults: Faults = Field(
-        default=(), description="Why a submit would be refused, every reason; empty: it would not."
+        default=(),
+        description="Every reason for which a submit would be refused; empty: it would not.",
     )
     roles: tuple[PlannedRole, ...] = Field(max_length=len(Role))
     cpu: float = Field(description="CPU cores of all members together.")

@@ -191,7 +191,7 @@ class JobSubmit(Message):
     )
     notify: JobNotify | None = Field(
         default=None,
-        description="Who is notified of its end or of a long wait.",
+        description="The people to notify of its end or of a long wait.",
     )
 
     @model_validator(mode="after")

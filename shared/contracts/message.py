@@ -175,7 +175,7 @@ class Fault(Part):
     """One thing wrong with a request."""
 
     field: Annotated[str, cut_to(500)] = Field(
-        max_length=500, description="Where: a dotted path into the message, or '' for the whole."
+        max_length=500, description="A dotted path into the message, or '' for the whole."
     )
     problem: Sentence = Field(description="The problem and what would be right, in one sentence.")
 

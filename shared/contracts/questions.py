@@ -103,7 +103,9 @@ class Curve(Part):
         le=1,
         description="Probability of reaching the threshold within the forecast.",
     )
-    note: Sentence = Field(default="", description="Why something is missing, for people.")
+    note: Sentence = Field(
+        default="", description="The reason for which something is missing, for people."
+    )
 
 
 class CurveAnswered(Message):

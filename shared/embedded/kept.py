@@ -58,7 +58,7 @@ class Kept:
 
     @property
     def keeps_ending(self) -> bool:
-        """Whether it has ended repeatedly."""
+        """True if it has ended repeatedly."""
         return self._pause_s >= _HOPELESS_PAUSE_S
 
     def start(self) -> None:

@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral range, so that an outgoing connection never takes a chosen port; the
 # upper bound leaves room for servers that listen on a second port 10,000 above.
 PORTS = range(10_300, 22_000)
-"""Of these ports one is chosen where no other is asked for."""
+"""The ports of which one is chosen where no other is asked for."""
 _GIVEN: deque[int] = deque(maxlen=1_000)
 """The ports chosen last."""
 _POLL_S = 0.05

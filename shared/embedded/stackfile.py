@@ -19,7 +19,7 @@ from shared.embedded.state import default_state
 
 DEFAULT_STATE = default_state()
 STATE_WORDS = "/var/lib/barograph for root, ~/.local/state/barograph for others"
-"""How the default is said: it depends on who asks."""
+"""The words for the default, which depends on who asks."""
 
 _NAMED = "BAROGRAPH_STATE (`barograph` also takes --state)"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -23,7 +23,7 @@ _PASSABLE = 0o711
 _NOTE = "stack"
 """File that says which stack a directory belongs to."""
 _UIDS = 2000
-"""How many users each stack may give to jobs at once."""
+"""The number of users that each stack may give to jobs at once."""
 _RANGES = ((1_900_002_000, 10_000), (40_000, 10))
 """First user number and number of stacks: where neither people, system services nor subordinate
 ids have theirs; the second for containers that know no more than 65,536 users."""

@@ -84,12 +84,12 @@ class Bus:
 
     @property
     def ready(self) -> bool:
-        """Whether the connections are open and everything is declared."""
+        """True if the connections are open and everything is declared."""
         return self._out.up and (self._declarer.done.is_set() or not self._consuming)
 
     @property
     def alive(self) -> bool:
-        """Whether the threads that own the connections still run."""
+        """True if the threads that own the connections still run."""
         return self._out.alive and (self._in.alive or not self._consuming)
 
     @property
@@ -110,7 +110,7 @@ class Bus:
 
     @property
     def blocked(self) -> str:
-        """Why the connected broker accepts no messages now; empty if it does."""
+        """Return why the connected broker accepts no messages now; empty if it does."""
         return self._out.blocked
 
     @property
@@ -120,7 +120,7 @@ class Bus:
 
     @property
     def last_error(self) -> str:
-        """Why the connection was last lost, or what could not be declared; for people."""
+        """Return why the connection was last lost, or what could not be declared; for people."""
         return self._declarer.error or self._out.last_error or self._in.last_error
 
     def start(self, *, consume: bool = True) -> None:

@@ -96,7 +96,7 @@ class QueueConsumer:
 
     @property
     def deaf_s(self) -> float:
-        """How long the connection has been open without this queue being consumed as it should."""
+        """The time for which the connection has been open without this queue being consumed."""
         since = self._deaf_since
         waits = self._suspended or self._before is not None
         return 0.0 if since is None or waits else time.monotonic() - since

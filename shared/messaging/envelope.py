@@ -60,11 +60,11 @@ class Delivery:
     body: bytes
     redelivered: bool = False
     crashes: int = 0
-    """How often this process died while it handled this message and no other."""
+    """The number of times this process died while it handled this message and no other."""
 
     @property
     def returned(self) -> bool:
-        """Whether its consumer or an operator sent it here again, and no publisher can have."""
+        """True if its consumer or an operator sent it here again, and no publisher can have."""
         return not self.exchange or self.exchange in OWN_QUEUES
 
     @property
@@ -98,7 +98,7 @@ class Delivery:
 
     @property
     def returns(self) -> int:
-        """How often it came back to its queue, for whatever reason: a crash or an outage."""
+        """Return how often it came back to its queue, for whatever reason: a crash or an outage."""
         counts = (self.headers.get(name) for name in (DELIVERY_COUNT, ACQUIRED_COUNT))
         return max([0, *(count for count in counts if isinstance(count, int))])
 

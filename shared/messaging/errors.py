@@ -84,7 +84,7 @@ class Refused(BrokerUnavailable):
 
     @property
     def of_message(self) -> bool:
-        """Whether the message itself is what the broker does not take."""
+        """True if the message itself is what the broker does not take."""
         return self.code == _PRECONDITION_FAILED
 
 

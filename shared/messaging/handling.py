@@ -75,7 +75,7 @@ class Handling:
 
     @property
     def busy_s(self) -> float:
-        """How long the oldest call of the handler has been running; pauses do not count."""
+        """Return how long the oldest call of the handler has been running; pauses do not count."""
         begun = min(list(self._begun.values()), default=None)
         return 0.0 if begun is None else time.monotonic() - begun
 

@@ -106,27 +106,27 @@ class Link:
         self.closed_for_error = False
         """Whether the broker closed the last connection because of a message sent on it."""
         self.blocked = ""
-        """Why the broker takes nothing from publishers now, e.g. "low on memory"; else nothing."""
+        """The broker's reason to take nothing from publishers now, e.g. "low on memory"."""
         self.last_turn = time.monotonic()
         self._was_up = False
         self.lost = 0
-        """How many open connections were lost."""
+        """The number of open connections that were lost."""
         self.fruitless = 0
-        """How many of them in a row before anything was confirmed or acked on them."""
+        """The number of them in a row on which nothing had been confirmed or acked."""
 
     @property
     def up(self) -> bool:
-        """Whether a connection is open now."""
+        """True if a connection is open now."""
         return self._up.is_set()
 
     @property
     def alive(self) -> bool:
-        """Whether the link's thread still runs."""
+        """True if the link's thread still runs."""
         return self._thread.is_alive()
 
     @property
     def still_s(self) -> float:
-        """How long the thread has not turned although the connection is open."""
+        """Return how long the thread has not turned although the connection is open."""
         return time.monotonic() - self.last_turn if self.up else 0.0
 
     def worked(self) -> None:

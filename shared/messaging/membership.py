@@ -85,7 +85,7 @@ class Membership:
         self.leaving = False
         """Whether this replica takes no share any more."""
         self.error = ""
-        """Why no heartbeats are heard, if the broker refuses them."""
+        """The broker's reason to refuse heartbeats, if it does."""
         self.holds: Callable[[], Iterable[int]] = tuple
         self.changed: Callable[[], None] = lambda: None
         """Called whenever shares may have changed, and at least with every heartbeat."""
@@ -105,7 +105,7 @@ class Membership:
 
     @property
     def settled(self) -> bool:
-        """Whether this replica has had time to hear of the others."""
+        """True if this replica has had time to hear of the others."""
         now, since = self._clock(), self._connected_at
         if since is None:
             return False

@@ -46,7 +46,7 @@ class _Batch:
 
     @property
     def over(self) -> bool:
-        """Whether its caller no longer waits for it."""
+        """True if its caller no longer waits for it."""
         return self.given_up or self.done.is_set()
 
     def settle(self) -> None:
@@ -65,7 +65,7 @@ class _Entry:
     message: Outgoing
     properties: EncodedProperties
     strikes: int = 0
-    """How often the broker closed the connection for an error while this was not confirmed."""
+    """The times the broker closed the connection for an error while this was unconfirmed."""
 
     def fail(self, reason: str) -> None:
         self.batch.faults[self.index] = reason

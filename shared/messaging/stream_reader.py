@@ -36,7 +36,7 @@ class StreamReader:
 
     @property
     def is_open(self) -> bool:
-        """Whether it still waits for a message."""
+        """True if it still waits for a message."""
         return self._channel is not None and self._channel.is_open
 
     def open(self, link: Link) -> None:

@@ -36,7 +36,7 @@ class Sender(NamedTuple):
     heard_ms: int
     """When its last request came, by the gateway's clock."""
     machines: int
-    """How many machines it brings."""
+    """The number of machines it brings."""
 
 
 @dataclass(frozen=True)

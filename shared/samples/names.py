@@ -37,7 +37,7 @@ class Labels:
     text: str
     """In canonical form."""
     cut: bool
-    """Whether some were too long or too many."""
+    """True if some were too long or too many."""
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

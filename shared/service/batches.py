@@ -25,7 +25,7 @@ from shared.unavailable import Unavailable
 log = structlog.get_logger(__name__)
 
 _MAX_LEFT_OUT = 10_000
-"""How many failing series are left out; more of them indicate a bug of ours, not of theirs."""
+"""The most failing series that are left out; more of them indicate a bug of ours, not of theirs."""
 _MAX_REASON = 2_000
 _MAX_SHOWN = 100_000
 

@@ -53,11 +53,11 @@ class Periodic:
     every_s: float
     run: Callable[[], None]
     eager: bool = True
-    """Whether it is also called after every batch of messages; not for what takes long."""
+    """True if it is also called after every batch of messages; not for what takes long."""
     pause_s: float = 0.0
     """The shortest time between two calls, for work that can serve many batches at once."""
     limit_s: float = 600.0
-    """How overdue its last success may be before ``/livez`` fails."""
+    """The time by which its last success may be overdue before ``/livez`` fails."""
 
 
 class PartitionWorker(Protocol):

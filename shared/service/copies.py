@@ -15,14 +15,14 @@ from shared.messaging.envelope import (
 )
 
 LEFT_OUT = "x-headers-left-out"
-"""How many headers of the sender a copy does not have."""
+"""The header with the number of the sender's headers that a copy does not have."""
 
 _MAX_KEPT_BYTES = 16 * 1024
 """The bytes for a sender's headers in a copy; the rest of a frame is for ours."""
 _MAX_NAME = 200
 """Bytes of a header's name; AMQP takes 255."""
 _MAX_VALUE = 2_000
-_LARGEST = 1 << 63
+_MAX_INTEGER = 1 << 63
 """AMQP's integers have 64 bits and a sign, its times have none."""
 _OURS = (PREFIX, "traceparent", ATTEMPT, ORIGINAL_KEY, ORIGINAL_EXCHANGE)
 _OF_THE_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-")
@@ -77,7 +77,7 @@ def _bounded(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or (isinstance(value, bool | int) and abs(value) < _LARGEST):
+    if value is None or (isinstance(value, bool | int) and abs(value) < _MAX_INTEGER):
         return value
     return _text(str(value)[:_MAX_VALUE])
 

@@ -14,7 +14,7 @@ HANDLER_LIMIT_S = 600.0
 """One call of a handler, or the work on one batch of samples, takes no longer."""
 
 PARTITION_LIMIT_S = 900.0
-"""How long a partition may be idle while its stream grows: restoring a large state takes time."""
+"""The time for which a partition may be idle while its stream grows: a restore takes some."""
 
 _LINK_LIMIT_S = 120.0
 """The thread of a connection looks at its clock every second while the connection is open."""

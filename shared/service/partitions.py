@@ -99,12 +99,12 @@ class PartitionOwner:
 
     @property
     def idle(self) -> bool:
-        """Whether this replica neither holds the lock nor requests it."""
+        """True if this replica neither holds the lock nor requests it."""
         return self._stage is Stage.IDLE
 
     @property
     def owned(self) -> bool:
-        """Whether this replica holds the lock."""
+        """True if this replica holds the lock."""
         return self._stage in (Stage.OWNING, Stage.RELEASING)
 
     @property
@@ -114,13 +114,13 @@ class PartitionOwner:
 
     @property
     def behind(self) -> bool:
-        """Whether this replica owns the partition and has not read its stream to the end."""
+        """True if this replica owns the partition and has not read its stream to the end."""
         head, own = self.head.offset, self._offset
         return self.owned and head is not None and (own is None or head > own)
 
     @property
     def stalled_s(self) -> float:
-        """How long nothing has been read from the stream although there is more."""
+        """Return how long nothing has been read from the stream although there is more."""
         waits = not self.behind or bool(self.consumer.handling.outage)
         return 0.0 if waits else self._clock() - self._moved_at
 

@@ -121,7 +121,7 @@ class Service:
 
     @property
     def dead_letters(self) -> Mapping[str, int]:
-        """How many dead letters each work queue has, as far as it is known."""
+        """Return how many dead letters each work queue has, as far as it is known."""
         return self._answering.dead_letters
 
     @property

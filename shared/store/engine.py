@@ -20,7 +20,7 @@ def _json(value: object) -> str:
 
 
 def _trusted(url: str) -> dict[str, str]:
-    """Whose certificates count where the URL wants them verified and does not say by whom."""
+    """Return the authorities that count where the URL wants verification and names none."""
     query = make_url(url).query
     own = Path(os.path.expanduser("~/.postgresql/root.crt"))  # noqa: PTH111 - without a home, too
     given = "sslrootcert" in query or "PGSSLROOTCERT" in os.environ or own.exists()

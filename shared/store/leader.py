@@ -21,7 +21,7 @@ from shared.store.tables import LEADER
 _WRITER = 7_160_420_186
 """PostgreSQL's advisory lock (one for each database) that a unit holds until it ends."""
 _PATIENCE = "3s"
-"""How long a replica that takes over waits for a transaction in progress."""
+"""The time for which a replica that takes over waits for a transaction in progress."""
 _HOLDER = re.compile(r"[a-z0-9-]{1,60}")
 
 R = TypeVar("R")

@@ -81,7 +81,7 @@ class Store:
 
     @property
     def serves_replicas(self) -> bool:
-        """Whether several processes may work with this database at once."""
+        """True if several processes may work with this database at once."""
         return self._turn is None
 
     def leader_row(self) -> LeaderRow:

@@ -103,7 +103,7 @@ def words(branch: Branch, key: str, findings: Findings) -> list[str]:
 
 
 def _surprises(texts: list[str]) -> Iterator[str]:
-    """What the words of a list do otherwise than those of a shell's line."""
+    """Yield in what the words of a list differ from those of a shell's line."""
     for word in texts:
         if _OF_A_SHELL.fullmatch(word):
             yield f"{word!r} is an argument here: no shell reads a list; write sh, -c and the line"

@@ -37,7 +37,7 @@ class Exchange:
     name: str
     kind: str = "topic"
     internal: bool = False
-    """Whether the broker alone may publish to it."""
+    """True if the broker alone may publish to it."""
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ class Subscription:
     queue: str
     kind: QueueKind = QueueKind.QUORUM
     narrowed: bool = False
-    """Whether only messages addressed to this instance are wanted (last word of the key)."""
+    """True if only messages addressed to this instance are wanted (last word of the key)."""
     awaited: bool = True
-    """Whether publishing fails while the queue has never been created."""
+    """True if publishing fails while the queue has never been created."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Route:
 
     @cached_property
     def mandatory(self) -> bool:
-        """Whether a publish fails while no queue takes it.
+        """True if a publish fails while no queue takes it.
 
         A message for one instance has a deadline for its answer instead: a machine without an
         agent has no queue, and its command must not wait for one for ever.

@@ -1,4 +1,4 @@
-"""What `helm test` runs, against the whole platform on this machine."""
+"""Tests of what `helm test` runs, against the whole platform on this machine."""
 
 from __future__ import annotations
 

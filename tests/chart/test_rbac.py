@@ -1,4 +1,4 @@
-"""Who may do what in the cluster: no more than their work needs."""
+"""Tests of who may do what in the cluster: no more than their work needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs before the chart is deleted, against an API server's answers.
+"""Tests of what runs before the chart is deleted, against an API server's answers.
 
 The real API server's are seen by the tests on a cluster; here, what it does with each.
 """

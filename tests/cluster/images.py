@@ -81,7 +81,7 @@ class Images:
 
     @property
     def unpacked(self) -> Path:
-        """Where a node keeps them as containerd has unpacked them."""
+        """Return where a node keeps them as containerd has unpacked them."""
         return cache() / "unpacked" / self.index.stem
 
     def write_archive(self, to: IO[bytes]) -> None:

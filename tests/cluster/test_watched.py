@@ -1,4 +1,4 @@
-"""What the cluster tests count by: nothing that was there may go unseen."""
+"""Tests of what the cluster tests count by: nothing that was there may go unseen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clean-logs deletes, and what no deletion may ever touch."""
+"""Tests of what clean-logs deletes, and what no deletion may ever touch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every registered detector must do, whatever its method."""
+"""Tests of what every registered detector must do, whatever its method."""
 
 from __future__ import annotations
 

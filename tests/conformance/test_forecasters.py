@@ -1,4 +1,4 @@
-"""What every registered forecaster must do, whatever its method."""
+"""Tests of what every registered forecaster must do, whatever its method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every remediation must keep to, whoever wrote it."""
+"""Tests of what every remediation must keep to, whoever wrote it."""
 
 from __future__ import annotations
 

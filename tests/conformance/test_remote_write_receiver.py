@@ -1,4 +1,4 @@
-"""What the remote-write specifications (1.0, 2.0) ask of a receiver, over HTTP.
+"""Tests of what the remote-write specifications (1.0, 2.0) ask of a receiver, over HTTP.
 
 Both messages and both compressions go through the same cases. The streams behind are kept in
 memory; ``tests/integration/test_detector_remote_write.py`` has the real broker and Prometheus.

@@ -1,4 +1,4 @@
-"""What a request to the gateway may make it hold or compute, however small it comes."""
+"""Tests of what a request to the gateway may make it hold or compute, however small it comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers may do at the gateway's HTTP door."""
+"""Tests of what strangers may do at the gateway's HTTP door."""
 
 from __future__ import annotations
 

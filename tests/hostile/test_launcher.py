@@ -1,4 +1,4 @@
-"""What launchers fetch and store: nothing is left for a program that is not its job's."""
+"""Tests of what launchers fetch and store: nothing is left for a program that is not its job's."""
 
 from __future__ import annotations
 

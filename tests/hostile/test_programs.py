@@ -75,7 +75,7 @@ if __name__ == "__main__":
 
 
 def ran(stack: Stack, folder: Path, program: str, *arguments: str) -> tuple[dict[str, Any], str]:
-    """How a job with this program ended, and its log."""
+    """Return how a job with this program ended, and its log."""
     (folder / "code").mkdir(parents=True)
     (folder / "code" / "main.py").write_text(program)
     archive = folder.with_suffix(".tar.gz")

@@ -1,4 +1,4 @@
-"""What belongs to a project, and how somebody of another one might come by it."""
+"""Tests of what belongs to a project, and how somebody of another one might come by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent does under the envelope: as a process of its own, on a real broker."""
+"""Tests of what the agent does under the envelope: as a process of its own, on a real broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pod may do with presigned access, against the real object store."""
+"""Tests of what a pod may do with presigned access, against the real object store."""
 
 from __future__ import annotations
 

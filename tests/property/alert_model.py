@@ -39,7 +39,7 @@ class Life:
     called: datetime | None = None
     """When people were last notified of it as critical by a notice of its group, unanswered yet."""
     paged: bool = False
-    """Whether the next ones were called since it was last acknowledged."""
+    """True if the next ones were called since it was last acknowledged."""
     reminded: datetime | None = None
     """When nobody but those who heard of it was left to call, or they were last reminded."""
     stepped: bool = False

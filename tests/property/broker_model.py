@@ -192,7 +192,7 @@ class Connection:
 
     @property
     def known(self) -> bool:
-        """Whether the broker still knows this connection."""
+        """True if the broker still knows this connection."""
         return self._known
 
     def sever(self) -> None:

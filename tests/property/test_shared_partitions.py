@@ -59,7 +59,7 @@ class Cluster:
 
     @property
     def undisturbed(self) -> dict[tuple[int, int], set[str]]:
-        """What one replica that nothing happens to would say."""
+        """Return what one replica that nothing happens to would say."""
         said: dict[tuple[int, int], set[str]] = {}
         for partition, stream in enumerate(self.broker.streams):
             state = ""
@@ -189,7 +189,7 @@ class Replica:
 
     @property
     def able(self) -> bool:
-        """Whether nothing keeps it from owning partitions."""
+        """True if nothing keeps it from owning partitions."""
         return self.alive and not self.leaving and not self.consuming.cut
 
     def pass_time(self) -> None:

@@ -45,17 +45,17 @@ class ActionView(BaseModel):
     by: str
     reason: str
     undo: bool = False
-    """Whether it is undone if it does not help."""
+    """True if it is undone if it does not help."""
     at: AwareDatetime
 
     @property
     def freed_bytes(self) -> int:
-        """What the steps that are known free, or would."""
+        """Return what the steps that are known free, or would."""
         return sum(step.freed_bytes for step in self.steps)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more becomes of it."""
+        """True if nothing more becomes of it."""
         return self.state.value not in OPEN
 
     def awaits_decision(self, now: datetime) -> bool:

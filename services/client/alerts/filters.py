@@ -79,7 +79,7 @@ class Group:
 
     @property
     def severities(self) -> list[tuple[str, int]]:
-        """How many there are of each severity; what has ended counts as resolved."""
+        """Return how many there are of each severity; what has ended counts as resolved."""
         counted = Counter(str(each.severity) if each.is_open else RESOLVED for each in self.alerts)
         order = (Severity.CRITICAL, Severity.WARNING, Severity.INFO, RESOLVED)
         return [(str(name), counted[str(name)]) for name in order if counted[str(name)]]

@@ -30,7 +30,7 @@ class Plot:
     threshold: float | None
     """Its height, None for none."""
     now: float | None
-    """Where the newest value is, if a forecast goes beyond it."""
+    """The place of the newest value, if a forecast goes beyond it."""
     crossing: tuple[float, float] | None
     """From where to where the forecast reaches the threshold."""
     unit: str

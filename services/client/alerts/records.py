@@ -12,7 +12,7 @@ from shared.store import Collection
 from shared.time_zones import at_ms
 
 KEPT = timedelta(days=30)
-"""How long an ended alert, its history and the signals of its series are kept."""
+"""The time for which an ended alert, its history and its series' signals are kept."""
 RESOLVED = "resolved"
 SERIES_ENDED = ClearedReason.SERIES_ENDED.value
 """The outcome of an anomaly whose series sends nothing any more."""
@@ -27,7 +27,7 @@ OPEN_PREDICTION, OTHER = "open", "other"
 
 
 _VERBS = ("is ", "has ", "will ", "was ")
-"""What follows the name in a sentence about a series."""
+"""The words that follow the name in a sentence about a series."""
 
 
 def without_name(sentence: str, series: str) -> str:
@@ -74,12 +74,12 @@ class AlertView(_Frozen):
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not ended."""
+        """True if it has not ended."""
         return self.state is not AlertState.RESOLVED
 
     @property
     def rank(self) -> str:
-        """How urgent it is; one of ``RANKS``."""
+        """Return how urgent it is; one of ``RANKS``."""
         return f"{self.state}-{self.severity}" if self.is_open else RESOLVED
 
 

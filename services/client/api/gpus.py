@@ -20,7 +20,7 @@ from shared.contracts.alerts import Point
 from shared.messaging import BrokerUnavailable
 
 _FRESH_S, _WITHIN_S = 15.0, 3.0
-_MAX_JOBS, _MAX_SERIES, _LONGEST = 100, 500, 200
+_MAX_JOBS, _MAX_SERIES, _MAX_LABEL_CHARS = 100, 500, 200
 _PREFIX = "DCGM_FI_"
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class GpuCurves:
         self._known: OrderedDict[str, tuple[float, GpuUse]] = OrderedDict()
 
     def of(self, described: Description) -> GpuUse:
-        """How the job used its GPUs of late."""
+        """Return how the job used its GPUs of late."""
         submit = described.job.submit
         if submit is None or not submit.total_gpu:
             return GpuUse()
@@ -71,7 +71,7 @@ class GpuCurves:
         if not pods:
             return GpuUse()
         alike = takewhile(lambda pair: pair[0] == pair[1], zip(pods[0], pods[-1], strict=False))
-        common = "".join(sign for sign, _ in alike)[:_LONGEST]
+        common = "".join(sign for sign, _ in alike)[:_MAX_LABEL_CHARS]
         end = self._clock() + _WITHIN_S
         measured: list[tuple[Gpu, tuple[Point, ...]]] = []
         try:

@@ -44,7 +44,7 @@ class Story:
     until: datetime | None
     entries: tuple[Entry, ...]
     evidence: tuple[Table, ...] = ()
-    """What was found on the machine, the alarm's cause first."""
+    """The findings on the machine, the alarm's cause first."""
 
 
 @dataclass(frozen=True)

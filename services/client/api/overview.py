@@ -17,7 +17,7 @@ from shared.contracts.alerts import Severity
 
 _MAX_ROWS, _MAX_SHOWN = 100, 8
 """Records that are counted, and those that are listed, of each matter."""
-_SOON = timedelta(hours=1)
+_ALARMS_WITHIN = timedelta(hours=1)
 _LATELY = timedelta(days=1)
 _STUCK_AFTER = timedelta(minutes=10)
 _BEFORE_RUNNING = (SUBMITTED, JobState.ACCEPTED, JobState.STARTING, JobState.RETRYING)
@@ -66,7 +66,7 @@ def _needed(client: Client) -> dict[str, Any]:
         "dead": client.dead_letters.now(),
         "critical": alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
         "critical_open": sum(counts[rank] for rank in _CRITICAL),
-        "due": alerts.forecasts(_MAX_ROWS, before=now + _SOON),
+        "due": alerts.forecasts(_MAX_ROWS, before=now + _ALARMS_WITHIN),
         "failed": [job for job in failed if now - job.updated_at < _LATELY],
         "stuck": [job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS],
         "open_alerts": sum(counts[rank] for rank in OPEN_RANKS),

@@ -26,7 +26,7 @@ NamedProject = Annotated[
     Field(
         max_length=MAX_PROJECT,
         pattern=_PATTERN,
-        description="Whose it is; empty: the project of who has one, or the default project.",
+        description="The project it belongs to; empty: the caller's own, or the default project.",
     ),
 ]
 

@@ -19,7 +19,7 @@ class Row:
     variable: str
     value: str
     changed: bool
-    """Whether another replica of the service runs with another value."""
+    """True if another replica of the service runs with another value."""
 
 
 routes = APIRouter(include_in_schema=False)

@@ -29,7 +29,7 @@ from shared.packages.folder import LEFT_OUT, OF_AN_ENVIRONMENT
 from shared.tfjob import NotImportableError, import_tfjob, write
 
 _PLAN_S, _LOOK_S = 10.0, 0.1
-_LONGEST = 20_000
+_MAX_FIELD_CHARS = 20_000
 routes = APIRouter(include_in_schema=False)
 
 
@@ -73,7 +73,7 @@ def empty(client: Provided, again: Annotated[str, Query(max_length=128)] = "") -
 
 @routes.post("/submit")
 def sent(client: Provided, form: SentForm) -> Response:
-    fields = {name: form.text(name, _LONGEST) for name in form.fields}
+    fields = {name: form.text(name, _MAX_FIELD_CHARS) for name in form.fields}
     rest = fields.pop("rest", "")
     try:
         body, notes = _body(client, fields, rest)

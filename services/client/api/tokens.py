@@ -25,7 +25,9 @@ TokenId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", max_length=16)]
 class TokenAsked(BaseModel):
     """A request for a new token."""
 
-    name: str = Field(min_length=1, max_length=200, description="Whose it is: decisions carry it.")
+    name: str = Field(
+        min_length=1, max_length=200, description="The name of its holder, which decisions carry."
+    )
     role: Role = Field(default=Role.VIEWER, description="The role of its holder.")
     projects: list[ProjectName | Literal["*"]] = Field(
         default=[],
@@ -51,7 +53,9 @@ class TokenShown(BaseModel):
 class TokenMade(TokenShown):
     """A new token."""
 
-    token: str = Field(description="What its holder presents; it is shown now and never again.")
+    token: str = Field(
+        description="The token that its holder presents; it is shown now and never again."
+    )
 
 
 routes = APIRouter(

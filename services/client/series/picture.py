@@ -53,7 +53,7 @@ class Picture:
     notes: tuple[str, ...]
     """The parts of the answer that are missing, and why."""
     week: tuple[tuple[int, float], ...]
-    """What is known of the last week, whatever the window."""
+    """The values of the last week that are known, whatever the window."""
 
     recent_ms: int
     """When the measured values begin, whatever the window."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from services.client.tshell.request import Request
     from shared.contracts import JobPlanned
 
-_BEGINNING, _MOST_NAMED, _MOST_LOOKED_AT, _DEEPEST = 4096, 5, 20_000, 64
+_BEGINNING, _MAX_NAMED, _MAX_LOOKED_AT, _MAX_DEPTH = 4096, 5, 20_000, 64
 _LFS, _LFS_SIZES = b"version https://git-lfs.github.com/spec/", range(60, 1024)
-"""How a pointer of Git LFS begins, and how long one is by its specification."""
+"""The beginning of a pointer of Git LFS, and its greatest length by the specification."""
 _TWO_WORDS = re.compile(r"--[\w-]+ \S")
 _REQUIREMENTS = ("requirements.txt", "environment.yml", "Pipfile")
 
@@ -33,8 +33,8 @@ def check_package(request: Request) -> None:
         text = f"{script} has Windows' line ends (CRLF), at which a shell fails; see dos2unix"
         print(f"note: {visible(text)}", file=sys.stderr)
     if pointers := pointers_of_git_lfs(request.upload):
-        more = f" and {len(pointers) - _MOST_NAMED} more" if len(pointers) > _MOST_NAMED else ""
-        named = ", ".join(pointers[:_MOST_NAMED]) + more
+        more = f" and {len(pointers) - _MAX_NAMED} more" if len(pointers) > _MAX_NAMED else ""
+        named = ", ".join(pointers[:_MAX_NAMED]) + more
         text = f"not fetched from Git LFS, only pointers are here: {named}; see git lfs pull"
         print(f"note: {visible(text)}", file=sys.stderr)
     for name in _REQUIREMENTS:
@@ -68,7 +68,7 @@ def scripts_with_windows_ends(code: Path) -> list[str]:
             crlf = start.startswith(b"#!") and start.partition(b"\n")[0].endswith(b"\r")
         if crlf:
             found.append(path.relative_to(code.parent).as_posix())
-    return found[:_MOST_NAMED]
+    return found[:_MAX_NAMED]
 
 
 def pointers_of_git_lfs(folder: Path) -> list[str]:
@@ -83,10 +83,10 @@ def pointers_of_git_lfs(folder: Path) -> list[str]:
 
 def _files(folder: Path, sizes: range | None = None) -> Iterator[tuple[Path, int]]:
     """The first files below a folder, in order, with their modes; of these sizes only."""
-    left = _MOST_LOOKED_AT
+    left = _MAX_LOOKED_AT
     for directory, folders, names in os.walk(folder):
         folders.sort()
-        if len(Path(directory).relative_to(folder).parts) > _DEEPEST:
+        if len(Path(directory).relative_to(folder).parts) > _MAX_DEPTH:
             folders.clear()  # `check` names what is too deep
         for name in sorted(names):
             left -= 1

@@ -190,7 +190,7 @@ def logs(
 @app.command()
 def cancel(
     job: JobId,
-    reason: Annotated[str, typer.Option("--reason", help="Why, in words for people.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, in words for people.")] = "",
     as_json: Json = False,
 ) -> None:
     """Stop a job; what it has written so far is stored."""

@@ -35,15 +35,15 @@ class Tick:
     missing: NDArray[np.int32]
     """Steps without a point since the series' last one."""
     broken: Bools
-    """Whether so much is missing (or nothing came before) that recent history says nothing."""
+    """True if so much is missing (or nothing came before) that recent history says nothing."""
     limit: Floats
     """The item's static alarm threshold; NaN: none."""
     above: Bools
-    """Whether the alarm lies above ``limit`` (else below)."""
+    """True if the alarm lies above ``limit`` (else below)."""
     local_ms: NDArray[np.int64]
     """The local time of the series, in milliseconds since 1970."""
     holiday: Bools
-    """Whether it is one there: the time of day and week say nothing, and are not learned."""
+    """True if it is one there: the time of day and week say nothing, and are not learned."""
     floor: Floats
     """Least distance from what is usual that counts, in the item's unit; 0: any."""
     budget: Floats

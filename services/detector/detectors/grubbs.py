@@ -21,7 +21,7 @@ from services.detector.detectors.windows import TailOfHours
 from services.detector.hourly import N
 from shared.columns import Columns
 
-_FEWEST = 20
+_MIN_VALUES = 20
 """Points from which on the expansion of Student's quantile is good to four places."""
 
 
@@ -46,12 +46,12 @@ class Grubbs(TailOfHours):
 
     alpha: float = Field(0.05, gt=0, lt=1, description="The significance level.")
     min_points: int = Field(
-        20, ge=_FEWEST, description="With fewer points of history, nothing is judged."
+        20, ge=_MIN_VALUES, description="With fewer points of history, nothing is judged."
     )
 
     def critical(self, n: Floats) -> Floats:
         """Grubbs' critical value (n,) of samples of ``n`` points."""
-        sizes, place = np.unique(np.maximum(n, _FEWEST), return_inverse=True)
+        sizes, place = np.unique(np.maximum(n, _MIN_VALUES), return_inverse=True)
         t2 = np.array([student(self.alpha / (2 * m), m - 2) for m in sizes.tolist()]) ** 2
         values: Floats = (sizes - 1) / np.sqrt(sizes) * np.sqrt(t2 / (sizes - 2 + t2))
         return values[place]

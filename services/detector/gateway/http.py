@@ -165,7 +165,7 @@ def _otlp_of(request: Request) -> Otlp:
 
 
 def _check_otlp(request: Request, token: str) -> str:
-    """How the body is compressed."""
+    """Return how the body is compressed."""
     _check_sender(request, token)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip"):

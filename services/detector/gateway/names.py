@@ -36,7 +36,7 @@ class Understood:
     labels: str
     """Canonical text (``shared.samples.labels_text``)."""
     cut: bool = False
-    """Whether labels were too many or too long to be kept whole."""
+    """True if labels were too many or too long to be kept whole."""
 
 
 class Names:

@@ -39,7 +39,7 @@ class Request(NamedTuple):
     data: Bytes
     symbols: Places
     second: bool
-    """Whether it is a 2.0 request."""
+    """True if it is a 2.0 request."""
 
 
 class Columns(NamedTuple):

@@ -11,7 +11,7 @@ from shared.samples import InvalidBatch
 _PROTO_1, _PROTO_2 = "1.0, prometheus.WriteRequest", "2.0, io.prometheus.write.v2.Request"
 MAX_SAMPLES = 50_000
 """One request may carry so many samples."""
-_MOST = Sizes(
+_LIMITS = Sizes(
     series=MAX_SAMPLES,
     samples=MAX_SAMPLES,
     histograms=MAX_SAMPLES,
@@ -35,10 +35,10 @@ def sizes_of(data: NDArray[np.uint8], *, second: bool) -> Sizes:
         other = _PROTO_1 if second else _PROTO_2
         raise InvalidBatch([f"no series; Content-Type must name {other}, as it looks like"])
     over = [
-        name for name, size, most in zip(Sizes._fields, sizes, _MOST, strict=True) if size > most
+        name for name, size, most in zip(Sizes._fields, sizes, _LIMITS, strict=True) if size > most
     ]
     if over:
         raise InvalidBatch(
-            [f"more than {getattr(_MOST, each)} {each} in one request" for each in over]
+            [f"more than {getattr(_LIMITS, each)} {each} in one request" for each in over]
         )
     return sizes

@@ -29,7 +29,7 @@ class Apart:
         self._hanging: dict[str, tuple[threading.Thread, float]] = {}
 
     def call(self, name: str, function: Callable[[], T], seconds: float) -> T:
-        """What the function returns or raises.
+        """Return what the function returns or raises.
 
         Raises:
             HangsError: it takes longer than ``seconds``, or one of this name hangs already.

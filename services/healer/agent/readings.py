@@ -15,7 +15,7 @@ from shared.contracts.remediation import ItemObserved, ItemRead
 _SPAN_S = 1.0
 _MAX_ATTEMPTS = 3
 _HANGS_S = 25.0
-"""What takes longer than this cannot be read now: other commands must not wait for it."""
+"""The longest that reading an item may take: other commands must not wait for it."""
 
 
 class Reader:

@@ -13,7 +13,7 @@ from shared.contracts.message import message_types
 from shared.store import Collection
 
 KEPT = timedelta(days=8)
-"""How long an answered command is remembered; longer than any message waits to come again."""
+"""The time for which an answered command is remembered: no message comes again later."""
 
 
 class Command(BaseModel):

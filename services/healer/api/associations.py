@@ -21,9 +21,9 @@ class Association(BaseModel):
 
     metric: str
     related: bool
-    """Whether z is above 1.96."""
+    """True if z is above 1.96."""
     z: float
-    """How many standard deviations more often than by chance windows before alarms are alike."""
+    """By how many standard deviations windows before alarms are alike more often than by chance."""
     gain_ratio: float
     """Information about the alarm in level or movement, by which related metrics are ordered."""
     windows: int

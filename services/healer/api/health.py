@@ -13,7 +13,7 @@ from services.healer.people.acknowledgement import NotFound
 from shared.contracts import HealthReported
 
 routes = APIRouter(tags=["health"])
-_MOST = 100_000
+_MAX_MACHINES = 100_000
 _Limit = Annotated[int, Query(ge=1, le=5000)]
 _Name = Annotated[str, Query(max_length=300)]
 
@@ -27,7 +27,7 @@ def health(
 ) -> list[HealthReported]:
     """The latest health of machines or groups, worst first."""
     with healer.unit() as unit:
-        found = unit.records.find(HEALTH, group=scope, status=verdict, limit=_MOST)
+        found = unit.records.find(HEALTH, group=scope, status=verdict, limit=_MAX_MACHINES)
     return sorted(found, key=lambda report: report.score)[:limit]
 
 
@@ -47,8 +47,8 @@ def on_map(
         raise NotFound("there is no group with this name")
     wanted = MapWanted(verdict=verdict, search=search, hosts=named.get(group, ""), term=term)
     with healer.unit() as unit:
-        reports = unit.records.find(HEALTH, group="machine", limit=_MOST)
-        groups = unit.records.find(HEALTH, group="group", limit=_MOST)
+        reports = unit.records.find(HEALTH, group="machine", limit=_MAX_MACHINES)
+        groups = unit.records.find(HEALTH, group="group", limit=_MAX_MACHINES)
         shown = health_map(reports, groups, wanted, offset, limit)
         return with_hours(shown, pasts(unit.records, [each.name for each in shown.machines]))
 

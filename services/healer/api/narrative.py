@@ -1,4 +1,4 @@
-"""Why people were notified of an alert, and why not."""
+"""The reasons for which people were or were not notified of an alert."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _silence(body: dict[str, Any], now: datetime) -> Silence:
 
 
 def _never_mutes(silence: Silence, now: datetime) -> str:
-    """Why a silence would do nothing, though its maker believes that it does."""
+    """Return why a silence would do nothing, though its maker believes that it does."""
     if silence.ends_at <= now:
         return f"ends_at {silence.ends_at:%F %T} UTC has passed; it is {now:%F %T} UTC"
     return (

@@ -1,4 +1,4 @@
-"""What is due at its time: answers that did not come, signals that ended, records to delete.
+"""Work that is due at its time: missing answers, ended signals, records to delete.
 
 It is worked off in transactions of a few records each. So a crash repeats a few, nobody waits for
 thousands, and of a batch that fails every record is tried alone: one that cannot be handled keeps
@@ -61,10 +61,10 @@ class Expiry:
         self._undeliverable = undeliverable
         self._keep = keep
         self.clock = Batch(self._follow_the_clock)
-        """What comes before all else: it moves the times at which the rest is due."""
+        """The work that comes first, as it moves the times at which the rest is due."""
 
     def batches(self, ctx: Context) -> list[Batch]:
-        """What is due now."""
+        """Return what is due now."""
         incidents = ctx.records.find(INCIDENTS, due_before=ctx.now)
         actions = ctx.records.find(ACTIONS, due_before=ctx.now)
         return [

@@ -27,7 +27,7 @@ class JobWatch(BaseModel):
     accepted_at: AwareDatetime | None = None
     runs: bool = False
     waits_for: str = ""
-    """Why it does not run yet, in words."""
+    """The reason for which it does not run yet, in words."""
     ended: Literal["", "failed", "succeeded", "cancelled"] = ""
     reason: str = ""
     last_lines: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ class Action(_Record):
     sequence: int = 0
     """Changes published."""
     planned: bool = False
-    """Whether its plan has arrived."""
+    """True if its plan has arrived."""
     steps: tuple[RemediationStep, ...] = ()
     total_steps: int = 0
     command_id: str = ""
@@ -120,7 +120,7 @@ class Outcome(_Record):
     remediation: str
     effective: bool
     saved: bool
-    """Whether it averted a predicted alarm."""
+    """True if it averted a predicted alarm."""
     at: AwareDatetime
 
 

@@ -38,5 +38,5 @@ def about_canary(series: SeriesRef) -> bool:
 
 
 def is_its_alarm(message: AnomalyDetected) -> bool:
-    """Whether the alarm is the one that is expected; its ups and downs look odd to others, too."""
+    """Return whether the alarm is the canary's: its ups and downs look odd to others, too."""
     return message.series == SERIES and any(v.detector == "threshold" for v in message.votes)

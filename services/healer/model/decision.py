@@ -17,7 +17,7 @@ class Facts(BaseModel):
 
     now: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
     stopped: str = ""
-    """Who stopped healing on this machine, and why; empty: nobody."""
+    """The person who stopped healing on this machine, and the reason; empty: nobody."""
     seconds_since_same: float | None = None
     """Time since the last action on this target and series; None: longer than the cooldown."""
     attempts: int = 0
@@ -31,7 +31,7 @@ class Facts(BaseModel):
     group_active: int = 0
     """Machines of the group that are being acted on."""
     storm: bool = False
-    """Whether there is a storm of alerts."""
+    """True if there is a storm of alerts."""
     held_by: str = ""
     """The action that holds the target's lease; empty: free."""
     probability: float | None = None
@@ -49,4 +49,4 @@ class Decision(BaseModel):
     remediation: str = ""
     reason: str = ""
     exhausted: bool = False
-    """Whether a repeated action was forbidden, so that a person must be notified."""
+    """True if a repeated action was forbidden, so that a person must be notified."""

@@ -50,7 +50,7 @@ class Incident(BaseModel):
     opened_at: AwareDatetime
     closed_at: AwareDatetime | None = None
     handled: bool = False
-    """Whether it ended because a remediation was verified."""
+    """True if it ended because a remediation was verified."""
     state: AlertState
     severity: Severity
     observation: Observation = Field(validation_alias=AliasChoices("observation", "sight"))

@@ -10,7 +10,7 @@ from shared.changes import changed
 
 MAX_FACTS = 100
 """A longer story keeps its first facts and its latest."""
-_FIRST = 20
+_FIRST_KEPT = 20
 
 
 class _Fact(BaseModel):
@@ -114,7 +114,7 @@ class Verified(_Fact):
     after: float
     effective: bool
     saved: bool = False
-    """Whether a predicted alarm never fired because of it."""
+    """True if a predicted alarm never fired because of it."""
 
 
 class Acknowledged(_Fact):
@@ -163,7 +163,7 @@ def extended(narrative: Narrative, *facts: Fact) -> Narrative:
         elif not kept or not _same(kept[-1], fact):
             kept.append(fact)
     if len(kept) > MAX_FACTS:
-        kept = [*kept[:_FIRST], *kept[_FIRST - MAX_FACTS :]]
+        kept = [*kept[:_FIRST_KEPT], *kept[_FIRST_KEPT - MAX_FACTS :]]
     return tuple(kept)
 
 

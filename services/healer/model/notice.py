@@ -24,7 +24,7 @@ Kind = Literal[
 SignalWord = Literal["alarm", "anomaly", "prediction"]
 """A crossed threshold, an anomaly, or a prediction."""
 _ROWS_LEFT = 3
-"""Of a table or story in a notice that was too large for its receiver."""
+"""The mark of a table or story in a notice that was too large for its receiver."""
 ENDINGS = frozenset({"handled", "resolved"})
 """The kinds that say that an alert is over."""
 
@@ -76,7 +76,7 @@ class Notice(_Said):
     unit: str
     threshold: float | None = None
     above: bool = Field(default=True, description="On which side of the threshold the alarm is.")
-    sentence: str = Field(description="Why, in the detector's or forecaster's words.")
+    sentence: str = Field(description="The reason, in the detector's or forecaster's words.")
     signal: SignalWord = Field(default="alarm", description="The kind of its signal.")
     anomaly_kind: AnomalyKind = Field(
         default=AnomalyKind.OTHER, description="The anomaly's shape, e.g. level_up."

@@ -62,14 +62,14 @@ class NotificationState(_Record):
     tell: Kind
     """The kind of the next notice, or of the last one."""
     announces: bool = False
-    """Whether its next notification announces flapping."""
+    """True if its next notification announces flapping."""
     note: str = ""
     ended: bool = False
-    """Whether the incident has ended, so that the next notification is the last one."""
+    """True if the incident has ended, so that the next notification is the last one."""
     gone: bool = False
-    """Whether it ended because its series ended."""
+    """True if it ended because its series ended."""
     urgent: bool = False
-    """Whether it does not wait for the group's interval."""
+    """True if it does not wait for the group's interval."""
     flapping: Flaps = ""
     group: str
     due: AwareDatetime | None = None
@@ -103,7 +103,7 @@ class NotificationState(_Record):
 
     @property
     def known(self) -> bool:
-        """Whether people were notified of this incident, and not only that its series flaps."""
+        """True if people were notified of this incident, and not only that its series flaps."""
         return self.said not in {None, "flapping"}
 
 
@@ -207,7 +207,7 @@ class Delivery(_Record):
     holder: str = ""
     """The replica that is sending it, until ``due``."""
     asked: bool = False
-    """Whether the receiver has asked to wait until ``due``."""
+    """True if the receiver has asked to wait until ``due``."""
     traceparent: str = ""
     """The trace context of what the notice is about."""
     due: AwareDatetime
@@ -218,7 +218,7 @@ class Quota(_Record):
 
     recipient: str
     jobs: bool = False
-    """Whether it counts notifications about jobs, which must not use up the alerts' quota."""
+    """True if it counts notifications about jobs, which must not use up the alerts' quota."""
     times: tuple[AwareDatetime, ...] = ()
     digest_at: AwareDatetime | None = None
 
@@ -238,13 +238,13 @@ class ChannelFailure(_Record):
     recipient: str
     since: AwareDatetime
     announced: bool = False
-    """Whether the other channels were notified of the failure."""
+    """True if the other channels were notified of the failure."""
     refused: bool = False
-    """Whether it has refused a notice since."""
+    """True if it has refused a notice since."""
     problem: str = ""
     """Its last answer."""
     away: bool = False
-    """Whether they were notified that it is unreachable, and so must be of its return."""
+    """True if they were notified that it is unreachable, and so must be of its return."""
 
 
 class LinkKey(_Record):

@@ -26,7 +26,7 @@ _READ = 100
 
 
 def severity_of(labels: Mapping[str, str]) -> Severity:
-    """How bad an alert is by its labels; a warning where nothing says so.
+    """Return how bad an alert is by its labels; a warning where nothing says so.
 
     >>> severity_of({"severity": "SEV-1"}), severity_of({"priority": "P4 - low"})
     (<Severity.CRITICAL: 'critical'>, <Severity.INFO: 'info'>)

@@ -62,7 +62,7 @@ class Observation(_Record):
     predicted_value: float | None = None
     forecaster: str = ""
     strange: bool = False
-    """Whether it is an anomaly: unusual for its series, but not beyond a threshold."""
+    """True if it is an anomaly: unusual for its series, but not beyond a threshold."""
     votes: tuple[str, ...] = ()
     """The detectors that call it anomalous."""
     probability: float | None = None

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 _MAX_FAILURES = 2
 """One notice may be bad in itself; two that fail in a row say that the other side is away."""
 _AT_ONCE, _AT_BACK = 200, 10_000
-_SHORTER = (50, 1)
+_ROWS_KEPT = (50, 1)
 """The numbers of alerts of a notice that is too large for its receiver, tried in turn."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 600
 
@@ -180,7 +180,7 @@ class Deliverer:
     def _send(self, notice: Notice | Summary, delivery: Delivery) -> None:
         """Send it, or as much of it as the receiver accepts."""
         notice = self._channel.part_of(notice)
-        for most in _SHORTER:
+        for most in _ROWS_KEPT:
             try:
                 self._channel.send(notice, delivery.recipient, self._tools)
             except ChannelTooLarge as error:

@@ -85,7 +85,7 @@ class Filters:
         return self._flapping(notification)
 
     def is_silenced(self, notification: NotificationState) -> bool:
-        """Whether a silence or a window covers it now."""
+        """Return whether a silence or a window covers it now."""
         return self._silenced(notification) is not None
 
     def is_muted(self, notification: NotificationState) -> bool:
@@ -105,7 +105,7 @@ class Filters:
         return Hold(OVERDUE, self._recheck(notification))
 
     def _still_attached(self, notification: NotificationState) -> bool:
-        """Whether its cause still holds it, found by two look-ups."""
+        """Return whether its cause still holds it, found by two look-ups."""
         if notification.status != "held" or not notification.cause:
             return False
         rule = self._by_name.get(notification.held_by.removeprefix(_BY_RULE))
@@ -120,7 +120,7 @@ class Filters:
         )
 
     def _is_notified(self, cause: NotificationState, under: set[str]) -> bool:
-        """Whether people know of the cause or will within moments, itself or as part of another's.
+        """Return whether people know of the cause, itself or as part of another's, or soon will.
 
         ``under``: what would be attached to it; causes that wait for each other hold nothing back.
         """
@@ -137,7 +137,7 @@ class Filters:
         return all(hold is None for hold in holds) or self._unannounced(cause)
 
     def _follows(self, effect: str, cause: str) -> bool:
-        """Whether ``effect`` was just attached to ``cause``, itself or by way of others."""
+        """Return whether ``effect`` was just attached to ``cause``, itself or by way of others."""
         above: str | None = effect
         while above is not None and above != cause:
             above = self._attached.get(above)
@@ -228,7 +228,7 @@ class Filters:
         return Announce()
 
     def _unannounced(self, notification: NotificationState) -> bool:
-        """Whether the series flaps and nobody was notified of that."""
+        """Return whether the series flaps and nobody was notified of that."""
         flap = self._flap(notification)
         return flap is not None and not flap.announced and flap.key not in self._announcing
 
@@ -239,5 +239,5 @@ class Filters:
 
 
 def _damped(notification: NotificationState) -> bool:
-    """Whether flapping affects it; alerts that people know or must handle are unaffected."""
+    """Return whether flapping affects it; alerts that people know or must handle are unaffected."""
     return not notification.known and notification.tell != "escalated"

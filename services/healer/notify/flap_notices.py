@@ -19,7 +19,7 @@ from services.healer.notify.notification_states import notification_of
 from shared.changes import changed
 from shared.service import Context
 
-_LATER = timedelta(seconds=60)
+_RECHECK = timedelta(seconds=60)
 
 
 def notified(notification: NotificationState, ctx: Context) -> None:
@@ -70,7 +70,7 @@ def _end(flap: Flap, group_by: Sequence[str], ctx: Context) -> None:
     said |= {"ends": flap.announced_by}
     if current.phase is not Phase.CLOSED:
         if notification is None:  # it is being handled, and nobody is to be notified yet
-            ctx.records.put(FLAPS, changed(flap, until=ctx.now + _LATER))
+            ctx.records.put(FLAPS, changed(flap, until=ctx.now + _RECHECK))
         elif not notification.known:
             ctx.records.put(NOTIFICATION_STATES, changed(notification, **said))
         return

@@ -11,7 +11,7 @@ from services.healer.model.notification import Flap, Flaps, series_key
 from services.healer.notify.settings import Flapping
 from shared.contracts.alerts import Severity
 
-_LONGER = 2.0
+_HOLD_FACTOR = 2.0
 """A firing that lasts this many times the longest before it lasts longer than it usually does."""
 
 
@@ -72,7 +72,7 @@ def _usual_s(past: Sequence[Incident], how: Flapping) -> float:
         for each in past
         if each.closed_at is not None
     ]
-    return min(how.max_hold_s, _LONGER * max(lasted)) if lasted else how.max_hold_s
+    return min(how.max_hold_s, _HOLD_FACTOR * max(lasted)) if lasted else how.max_hold_s
 
 
 def held_until(flap: Flap, since: datetime, severity: Severity, how: Flapping) -> datetime:

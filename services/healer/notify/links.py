@@ -24,7 +24,7 @@ Purpose = Literal["acknowledge", "silence", "approve", "deny", "not-an-anomaly"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 _CONTEXT = b"barograph link 1\0"
-_LONGEST = 2048
+_MAX_LINK_CHARS = 2048
 _MIN_KEY = 16
 
 
@@ -73,7 +73,7 @@ class Links:
         parts = [link.purpose, link.subject, link.by, int(link.expires.timestamp())]
         body = json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode()
         token = f"{_text(body)}.{_text(_signature(self._keys[0], body))}"
-        if len(token) > _LONGEST:
+        if len(token) > _MAX_LINK_CHARS:
             msg = "the link's subject and person are too long"
             raise ValueError(msg)
         return token
@@ -98,7 +98,7 @@ class Links:
 
     def _verified(self, token: str) -> bytes:
         head, _, tail = token.partition(".")
-        if len(token) > _LONGEST or not head or not tail:
+        if len(token) > _MAX_LINK_CHARS or not head or not tail:
             raise LinkRefused("this is not a link of ours")
         try:
             body, given = _bytes(head), _bytes(tail)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from services.healer.notify.recurrence_rule import Rule, parsed
 
 HORIZON = timedelta(days=40 * 366)
-"""How far ahead a rule is followed: each weekday falls on each 29 February within 40 years."""
+"""The time for which a rule is followed: every weekday is a 29 February within 40 years."""
 _DAY = timedelta(days=1)
 LAST = date(8999, 12, 31)
 """Nothing is looked for later, so that no sum of dates and intervals leaves the calendar."""

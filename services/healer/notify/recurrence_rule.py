@@ -34,7 +34,7 @@ class Rule(NamedTuple):
     freq: str
     interval: int
     occurrences: int
-    """How many starts there are in all; 0: no end by number."""
+    """The number of starts in all; 0: no end by number."""
     until: datetime | None
     """Local time, inclusive."""
     first: datetime

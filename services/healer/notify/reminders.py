@@ -25,7 +25,7 @@ from shared.contracts.alerts import AlertState, Severity
 from shared.service import Context
 
 _MAX_AT_ONCE = 200
-_LATER = timedelta(seconds=60)
+_RECHECK = timedelta(seconds=60)
 """The time until a reminder held by a silence or a cause is checked again."""
 
 
@@ -59,7 +59,7 @@ class Reminders:
             elif step is None and _is_grave(incident) and not filters.is_muted(notification):
                 groups.setdefault(notification.group, []).append((notification, incident))
             else:
-                ctx.records.put(NOTIFICATION_STATES, changed(notification, due=ctx.now + _LATER))
+                ctx.records.put(NOTIFICATION_STATES, changed(notification, due=ctx.now + _RECHECK))
         for group, due in groups.items():
             self._remind(group, due, filters, ctx)
 

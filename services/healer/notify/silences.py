@@ -128,7 +128,9 @@ class Silence(BaseModel):
     owner: str = Field(
         min_length=1, max_length=200, description="The person or team to ask about it."
     )
-    reason: str = Field(min_length=1, max_length=1000, description="Why it was made.")
+    reason: str = Field(
+        min_length=1, max_length=1000, description="The reason for which it was made."
+    )
     recurrence: Recurrence | None = Field(
         default=None, description="The windows in which it mutes; null: all the time."
     )

@@ -15,7 +15,7 @@ from services.healer.notify.render.story import held_back
 from shared.contracts.alerts import Severity
 from shared.service import Context
 
-_MOST, _LOOKED_AT = 50, 2000
+_MAX_SHOWN, _LOOKED_AT = 50, 2000
 _USUAL = timedelta(seconds=60)
 """An alert waits for its evidence and its group for moments, which nobody need see."""
 
@@ -40,7 +40,7 @@ def unheard(ctx: Context) -> list[Unheard]:
         if s.severity is Severity.CRITICAL and not s.ended and not s.known and not s.cause
         if s.crossing_ms is None and (s.held_by or ctx.now - s.since > _USUAL)
     ]
-    return missed[:_MOST]
+    return missed[:_MAX_SHOWN]
 
 
 def _why(notification: NotificationState) -> str:

@@ -1,4 +1,4 @@
-"""Why people were or were not notified of an alert, as an ordered list of facts."""
+"""The reasons for which people were or were not notified of an alert, as a list of facts."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Story(BaseModel):
     until: datetime | None = None
     facts: tuple[FactView, ...]
     evidence: tuple[EvidenceTable, ...] = ()
-    """What was found on the machine, of one alert that is asked for; secrets are masked."""
+    """The findings on the machine about the alert that was asked for; secrets are masked."""
 
 
 class NotificationView(BaseModel):

@@ -32,7 +32,7 @@ _CONTINUED = "continued"
 MAX_BYTES = 8 * 2**20
 """Size at which a file is set aside."""
 GENERATIONS = 8
-"""How many files there are, the newest included."""
+"""The number of files, the newest included."""
 
 
 class AuditInUseError(Exception):
@@ -163,7 +163,7 @@ class CommandJournal:
     command_id: str
     remediation: str
     stopped: Callable[[], str] = lambda: ""
-    """Who threw the kill switch, and why; empty while nobody did."""
+    """The person who threw the kill switch, and the reason; empty while nobody did."""
 
     def intend(self, step: Step) -> None:
         stopped = self.stopped()

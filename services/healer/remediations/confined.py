@@ -20,7 +20,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_DEEPEST = 64
+_MAX_DEPTH = 64
 Allowed = TypeVar("Allowed")
 Found = TypeVar("Found")
 
@@ -81,7 +81,7 @@ class Confined:
             except (OSError, ChangedError):
                 self.unread += 1
                 continue
-            if len(parts) < _DEEPEST:
+            if len(parts) < _MAX_DEPTH:
                 waiting += inner
             yield found
 

@@ -29,7 +29,7 @@ class Held:
     file: File
     writers: int
     appending: bool
-    """Whether every writer appends: then it continues at the new end after a truncation."""
+    """True if every writer appends: then it continues at the new end after a truncation."""
 
 
 @remediation("truncate-logs")

@@ -37,7 +37,9 @@ class ArimaStatsmodels(Forecaster):
 
     NAME: ClassVar[str] = "arima_statsmodels"
 
-    criterion: Literal["bic", "aic"] = Field("bic", description="What p and q minimise.")
+    criterion: Literal["bic", "aic"] = Field(
+        "bic", description="The criterion that p and q minimise."
+    )
     max_p: int = Field(3, ge=0, le=5, description="Largest autoregressive order tried.")
     max_q: int = Field(3, ge=0, le=5, description="Largest moving-average order tried.")
     max_d: int = Field(2, ge=0, le=2, description="Most differences taken.")

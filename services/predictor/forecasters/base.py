@@ -21,7 +21,7 @@ from shared.registry import Registry
 Floats = NDArray[np.float64]
 
 _FLAT = 1e-9
-_LARGEST = float(np.finfo(np.float64).max)
+_MAX_FLOAT64 = float(np.finfo(np.float64).max)
 NORMAL_95 = 1.959963984540054
 """Half width of a 95 % interval in standard deviations."""
 
@@ -139,7 +139,7 @@ def unit_of(values: Floats) -> Floats:
 def scaled(values: Floats, unit: float | Floats) -> Floats:
     """``values`` times ``unit``, as far as a number goes."""
     with np.errstate(over="ignore"):
-        return np.asarray(np.clip(values * unit, -_LARGEST, _LARGEST))
+        return np.asarray(np.clip(values * unit, -_MAX_FLOAT64, _MAX_FLOAT64))
 
 
 def filled(history: Floats, max_gap_share: float) -> Floats | CannotForecast:

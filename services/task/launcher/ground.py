@@ -35,15 +35,15 @@ class RunningProgram(Protocol):
 
     @property
     def oom(self) -> bool:
-        """Whether it was ended for its memory."""
+        """True if it was ended for its memory."""
 
     @property
     def fault(self) -> str:
-        """Why it could not even be started, '' when it was."""
+        """Return why it could not even be started, '' when it was."""
 
     @property
     def witnessed(self) -> bool:
-        """Whether its end was seen; otherwise ``exit_code`` is a guess."""
+        """True if its end was seen; otherwise ``exit_code`` is a guess."""
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM, after the grace SIGKILL to all of it; returns when gone."""
@@ -61,7 +61,7 @@ class Ground(Protocol):
     notes: list[str]
     """The part of the request that could not be honoured, in words."""
     sees_all: bool
-    """Whether it knows why it is to end; a pod does not."""
+    """True if it knows why it is to end; a pod does not."""
     owner: int | None
     """The user whose files count as the program's; None: everybody's."""
 

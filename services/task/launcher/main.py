@@ -40,7 +40,7 @@ from shared.storage import MemberStore, S3Store, StorageError
 log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 3600.0
-"""How long a broker or store may be away before results are given up."""
+"""The time for which a broker or store may be away before results are given up."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from shared.storage import AccessDenied, MemberStore, NotFound, StorageError, To
 log = structlog.get_logger(__name__)
 
 FETCHING_S = 120.0
-"""How long a member that starts waits for what it needs."""
+"""The time for which a starting member waits for package, servers and the other members."""
 _RETRY_S = 2.0
 _REFUSALS = 3
 """The number of refusals after which a store's refusal is final."""

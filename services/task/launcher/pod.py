@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.1
 _SAVE_S = 20.0
 _LINGER_S = 3600.0
-"""How long a failed member keeps its pod while nobody says what is to become of the job."""
+"""The time for which a failed member keeps its pod while nobody decides about the job."""
 _FOUND_FILE = "package.json"
 _TERMINATED = 143
 _STABLE_PORT = 2222

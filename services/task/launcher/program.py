@@ -97,7 +97,7 @@ class Program:
 
     @property
     def oom(self) -> bool:
-        """Whether it was ended for its memory."""
+        """True if it was ended for its memory."""
         return self._over_memory or self._cgroup.oom_killed()
 
     def stop(self, grace_s: float) -> None:

@@ -22,7 +22,7 @@ class TFJobRecord(BaseModel):
     name: str
     job_id: str
     run: int = 1
-    """How many jobs there have been: each time it is resumed, it is another one."""
+    """The number of jobs so far: each time it is resumed, it is another one."""
     stage: Literal["active", "suspending", "suspended"] = "active"
     notes: tuple[str, ...] = ()
     """Notes on fields that are carried out otherwise than the TFJob says."""

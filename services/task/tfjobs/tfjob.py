@@ -44,12 +44,12 @@ class TFJob:
 
     @property
     def finished(self) -> bool:
-        """Whether its status has its end; nothing is done to it any more but what time asks."""
+        """True if its status has its end; nothing is done to it any more but what time asks."""
         return any(self.has(kind) for kind in _ENDS)
 
     @property
     def going(self) -> bool:
-        """Whether somebody has deleted it, and something else still holds it."""
+        """True if somebody has deleted it, and something else still holds it."""
         return bool(self.item["metadata"].get("deletionTimestamp"))
 
     @property
@@ -58,12 +58,12 @@ class TFJob:
 
     @property
     def another_controllers(self) -> bool:
-        """Whether it says itself that a controller of another cluster runs it."""
+        """True if it says itself that a controller of another cluster runs it."""
         return self._run_policy.get("managedBy") not in (None, "", _OPERATOR)
 
     @property
     def begun_elsewhere(self) -> bool:
-        """Whether another operator has made pods of it, as far as its status tells.
+        """True if another operator has made pods of it, as far as its status tells.
 
         Only for one that is not known here: ours has a record as long as it is not finished.
         """

@@ -50,7 +50,7 @@ class Release:
 
     @property
     def jobs_namespace(self) -> str:
-        """Where jobs run whose project has none of its own."""
+        """Return where jobs run whose project has none of its own."""
         return f"{self.namespace}-jobs"
 
     def ensure_installed(self) -> None:
@@ -298,5 +298,5 @@ class Release:
 
     @property
     def enforces_policies(self) -> bool:
-        """Whether the cluster's network keeps policies: ours does, of another we are told."""
+        """True if the cluster's network keeps policies: ours does, of another we are told."""
         return self.images_are_ours or os.environ.get("BAROGRAPH_TEST_ENFORCES_POLICIES") == "1"

@@ -30,7 +30,7 @@ _SHARES = {"job-files": 3, "archives": 5}
 
 
 def kind_of(name: str) -> str:
-    """What a door is sent: messages, requests, packages, or texts that people write."""
+    """Return what a door is sent: messages, requests, packages, or texts that people write."""
     return _KINDS.get(name.partition("-")[0], "texts")
 
 

@@ -175,7 +175,7 @@ class Inlets:
         return self._ended(delivery)
 
     def _ended(self, delivery: Delivery) -> str:
-        """How it ended, by what would be published; all of which AMQP must take."""
+        """Return how it ended, by what would be published; all of which AMQP must take."""
         for out in self.said:
             fault = fault_of(out)
             if fault:

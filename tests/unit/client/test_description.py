@@ -1,4 +1,4 @@
-"""What is noted of members and jobs, and how it is told; no server."""
+"""Tests of what is noted of members and jobs, and how it is told; no server."""
 
 from __future__ import annotations
 

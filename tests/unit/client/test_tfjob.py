@@ -553,7 +553,7 @@ def test_the_tfjob_of_the_documentation_can_be_imported() -> None:
 
 
 def run_imported(commands, folder: Path, role: str = "worker", **variables: str):
-    """What a container of this role prints: its arguments and some variables, as JSON."""
+    """The text that a container of this role prints: its arguments and some variables, as JSON."""
     write(commands, folder)
     environment = {"TF_CONFIG": json.dumps({"task": {"type": role}})} | variables
     main = [sys.executable, str(folder / "code" / "main.py")]

@@ -1,4 +1,4 @@
-"""What is kept of a member's use: all of its life, within a bounded size."""
+"""Tests of what is kept of a member's use: all of its life, within a bounded size."""
 
 from __future__ import annotations
 

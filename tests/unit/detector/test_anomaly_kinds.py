@@ -1,4 +1,4 @@
-"""What kind of anomaly the default detector names."""
+"""Tests of what kind of anomaly the default detector names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is silent: machines that died, not those that left or whose sender stopped."""
+"""Tests of who is silent: machines that died, not those that left or whose sender stopped."""
 
 from __future__ import annotations
 

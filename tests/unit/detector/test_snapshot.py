@@ -1,4 +1,4 @@
-"""Where snapshots are kept: files and objects behave alike."""
+"""Tests of where snapshots are kept: files and objects behave alike."""
 
 from __future__ import annotations
 

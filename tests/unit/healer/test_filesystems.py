@@ -1,4 +1,4 @@
-"""Which file systems are watched: those that can fill up, each once."""
+"""Tests of which file systems are watched: those that can fill up, each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was once held in silence, said twice, or said of what nobody had heard of."""
+"""Tests of what was once held in silence, said twice, or said of what nobody had heard of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mail looks like when it is read again."""
+"""Tests of what a mail looks like when it is read again."""
 
 from __future__ import annotations
 

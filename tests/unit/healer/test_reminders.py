@@ -37,7 +37,7 @@ CRITICAL_ONLY = Webhook.model_validate(
 
 
 def notices_to(desk: Desk, channel: str) -> list[Notice | Summary]:
-    """What one channel was sent, in order."""
+    """Return what one channel was sent, in order."""
     with desk.store.transaction() as records:
         found = [d.message_id for d in records.find(DELIVERIES) if d.channel == channel]
     return [notice for notice in desk.notices() if notice.message_id in found]
@@ -196,7 +196,7 @@ def test_the_end_of_an_alarm_is_told_to_those_who_heard_of_it_as_critical() -> N
 
 
 def _paged(desk: Desk) -> list[tuple[str, str]]:
-    """What a pager is told to do, and about which alert."""
+    """Return what a pager is told to do, and about which alert."""
     pager = PagerDuty.model_validate({"name": "p", "routing_key": "k"})
     told = [event for notice in desk.notices() for event in pager.events(notice, Tools())]
     return [(event["event_action"], event["dedup_key"]) for event in told]

@@ -1,4 +1,4 @@
-"""What is shown of an alert that has several signals: the worst one that still holds."""
+"""Tests of what is shown of an alert that has several signals: the worst one that still holds."""
 
 from __future__ import annotations
 

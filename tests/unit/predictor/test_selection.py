@@ -1,4 +1,4 @@
-"""Who speaks for a series: who forecast it well on its own past, weighted by how well."""
+"""Tests of who speaks for a series: who forecast it well on its own past, weighted by how well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which error an answer of the API server becomes."""
+"""Tests of which error an answer of the API server becomes."""
 
 from __future__ import annotations
 

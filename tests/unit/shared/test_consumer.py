@@ -1,4 +1,4 @@
-"""How deliveries become batches, without a broker."""
+"""Tests of how deliveries become batches, without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the schema stands: known without alembic, and as alembic says."""
+"""Tests of where the schema stands: known without alembic, and as alembic says."""
 
 from __future__ import annotations
 

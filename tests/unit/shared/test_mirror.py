@@ -1,4 +1,4 @@
-"""What a mirror tells of its groups; the API server's side is in the cluster tests."""
+"""Tests of what a mirror tells of its groups; the API server's side is in the cluster tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which replica works which partition."""
+"""Tests of which replica works which partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a watch reads what a server sends, whole or not."""
+"""Tests of how a watch reads what a server sends, whole or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which jobs a pass looks at, and what it tells; the runtime says what a test says."""
+"""Tests of which jobs a pass looks at, and what it tells; the runtime says what a test says."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _LEFT_S = 5.0
 _ANSWER_S = 2.0
 """Seconds before it is due in which nothing is waited for any more."""
 _FIRST_S, _FURTHER_S = 10.0, 4.0
-"""What the look at the cause, and each further one, may take: longer than its own bounds."""
+"""The time that a collector may take, for the cause and for more: above its own bounds."""
 
 
 class Collector:

@@ -39,7 +39,7 @@ _WARNING = 4
 _PACKAGES = (Path("/var/log/dpkg.log"), Path("/var/log/dnf.rpm.log"))
 _TAIL = 65_536
 _DELETED = " (deleted)"
-"""What the kernel puts behind the name of a file that has none any more."""
+"""The suffix that the kernel shows behind the name of a deleted file."""
 Row = dict[str, str]
 
 

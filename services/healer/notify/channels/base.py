@@ -45,7 +45,7 @@ _FAULTS = (
     TypeError,
     ValueError,
 )
-"""What the expressions of a template can raise: ``'{}'.format()`` is an ``IndexError``."""
+"""The errors that a template's expressions can raise: ``'{}'.format()`` is an ``IndexError``."""
 
 
 @dataclass(frozen=True)

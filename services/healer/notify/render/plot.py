@@ -25,7 +25,7 @@ _LINE, _NORMAL, _FORECAST, _ALARM = "#2F86C1", "#009E73", "#E69F00", "#D55E00"
 _PAPER_AND_INK = {"plot": ("#ffffff", "#1c1e21"), "plot-dark": ("#1d2026", "#e6e8eb")}
 """The pictures of a mail by name; the dark one is on the paper of a mail's card in dark style."""
 _INCHES, _DPI = (6.6, 3.2), 400 / 3
-_FEWEST = 2
+_MIN_POINTS = 2
 
 
 def pngs(notice: Notice) -> dict[str, bytes]:
@@ -34,7 +34,7 @@ def pngs(notice: Notice) -> dict[str, bytes]:
     Each is a PNG of 880 x 426 pixels with letters for a telephone.
     """
     points = [p for p in notice.recent if math.isfinite(p.value)]
-    if len(points) < _FEWEST:
+    if len(points) < _MIN_POINTS:
         return {}
     figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)

@@ -9,7 +9,7 @@ from services.healer.model.notice import Notice
 from services.healer.notify.render.numbers import one_line
 from shared.contracts.remediation import EvidenceRow, EvidenceTable
 
-_COLUMN, _LONGEST = 60, 300
+_COLUMN, _MAX_CELL_CHARS = 60, 300
 _WIDE = ("command", "message", "path")
 """Columns that stand last, since they are long."""
 _FIRST_ROWS, _MORE_ROWS = 10, 5
@@ -20,7 +20,9 @@ def table(rows: Sequence[EvidenceRow]) -> tuple[list[str], list[list[str]]]:
     """Columns in order of first appearance, long ones last, and the cells, one line each."""
     names = list(dict.fromkeys(name for row in rows for name in row.columns))
     names.sort(key=lambda name: name in _WIDE)
-    cells = [[one_line(row.columns.get(name, ""), _LONGEST) for name in names] for row in rows]
+    cells = [
+        [one_line(row.columns.get(name, ""), _MAX_CELL_CHARS) for name in names] for row in rows
+    ]
     return names, cells
 
 
@@ -52,7 +54,7 @@ def whole_evidence(notice: Notice) -> str:
     lines: list[str] = []
     for found in notice.tables():
         names, cells = table(found.rows)
-        lines += [f"{_heading(found)}:", *aligned(names, cells, _LONGEST), ""]
+        lines += [f"{_heading(found)}:", *aligned(names, cells, _MAX_CELL_CHARS), ""]
     return "\n".join(lines)
 
 

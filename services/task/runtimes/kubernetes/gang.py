@@ -45,7 +45,7 @@ class Gang:
 
     @property
     def begun(self) -> bool:
-        """Whether its gates were opened already: a replaced member only joins the others."""
+        """True if its gates were opened already: a replaced member only joins the others."""
         return any(not pods.gated(pod) for pod in self.pods)
 
 

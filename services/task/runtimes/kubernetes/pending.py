@@ -58,7 +58,7 @@ class Seen:
     workloads: Sequence[Object] = ()
     held: str = ""
     refused: str = ""
-    """Why the API server did not take the job's own objects."""
+    """The reason for which the API server did not take the job's own objects."""
 
 
 def given_back() -> Pending:

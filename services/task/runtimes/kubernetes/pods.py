@@ -139,7 +139,7 @@ def condition(pod: Object, kind: str) -> Object:
 
 
 def fate(pod: Object) -> Exit:
-    """How a member ended, according to its pod, or what removed a pod that has not ended."""
+    """Return how a member ended, according to its pod, or what removed a pod that has not ended."""
     code, oom = _ended(pod, names.PROGRAM)
     if oom:
         return Exit(exit_code=_KILLED if code is None else code, oom=True)
@@ -176,7 +176,7 @@ def _ours_ended(pod: Object) -> str:
 
 
 def _own_ended(pod: Object) -> Exit | None:
-    """How an init container of the job's own failed, which is why there was no program."""
+    """Return how an init container of the job's own failed, which is why there was no program."""
     for status in pod["status"].get("initContainerStatuses") or []:
         name = status["name"]
         code, oom = _ended(pod, name)

@@ -87,7 +87,7 @@ class View:
 
     @property
     def synced(self) -> bool:
-        """Whether pods and Jobs have been listed; the rest only helps to explain."""
+        """True if pods and Jobs have been listed; the rest only helps to explain."""
         return all(mirror.synced for mirror in self._needed)
 
     def take_changed(self) -> set[str]:
@@ -208,7 +208,7 @@ class View:
             fates[member.name, member.incarnation] = self._fate(pod)
 
     def _fate(self, pod: Object) -> Exit:
-        """How a pod ended; one that Kueue has taken its place from was ended by its Job."""
+        """Return how a pod ended; one that Kueue has taken its place from was ended by its Job."""
         fate = pods.fate(pod)
         job = self._jobs.get(pod["metadata"]["namespace"], pods.job_name(pod))
         taken = job is not None and _suspended(job) and pod["metadata"]["deletionTimestamp"]

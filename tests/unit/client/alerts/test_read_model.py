@@ -1,4 +1,4 @@
-"""What is kept of alerts: the same in any order and however often, and never too much."""
+"""Tests of what is kept of alerts: the same in any order and however often, and never too much."""
 
 from __future__ import annotations
 

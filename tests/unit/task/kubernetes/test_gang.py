@@ -1,4 +1,4 @@
-"""Whose gates may open: order, holding, giving back."""
+"""Tests of whose gates may open: order, holding, giving back."""
 
 from __future__ import annotations
 

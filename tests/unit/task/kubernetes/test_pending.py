@@ -1,4 +1,4 @@
-"""Why a job does not start: every cause, and which of several is told."""
+"""Tests of why a job does not start: every cause, and which of several is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pod says of its member: who it is, and how it ended."""
+"""Tests of what a pod says of its member: who it is, and how it ended."""
 
 from __future__ import annotations
 

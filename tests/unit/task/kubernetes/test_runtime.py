@@ -1,4 +1,4 @@
-"""What the runtime keeps up for a job whose members all run; without a cluster."""
+"""Tests of what the runtime keeps up for a job whose members all run; without a cluster."""
 
 from __future__ import annotations
 

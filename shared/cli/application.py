@@ -14,7 +14,13 @@ from rich.table import Table
 from shared.cli import alerts, config, dead_letters, healing, stack, tokens
 from shared.cli.apis import fail
 from shared.cli.doctor import doctor
-from shared.terminal import OutputLostError, table_width, take_any_text, written_out
+from shared.terminal import (
+    OutputLostError,
+    end_on_signals,
+    table_width,
+    take_any_text,
+    written_out,
+)
 from shared.visible import visible
 
 _SOURCES = Path(__file__).parents[2]
@@ -110,6 +116,7 @@ def complete() -> typer.Typer:
 def main() -> None:
     """The command's entry point."""
     take_any_text()
+    end_on_signals()
     try:
         with written_out():
             complete()()

@@ -61,6 +61,41 @@ def test_ctrl_c_while_a_command_of_another_package_is_looked_for_ends_it_as_well
     assert (ended.returncode in INTERRUPTED, ended.stdout, ended.stderr) == (True, "", "")
 
 
+COMMAND = """
+import os, signal, sys
+from {module} import {app}
+
+@{app}.command("tidy")
+def tidy():
+    try:
+        os.kill(os.getpid(), signal.{signal})
+    finally:
+        print("in order")
+
+from {main} import main
+sys.argv = ["it", "tidy"]
+main()
+"""
+APPS = {
+    "barograph": {"module": "shared.cli.application", "main": "shared.cli.application"},
+    "tshell": {"module": "services.client.tshell.cli", "main": "services.client.tshell.app"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", APPS)
+def test_a_command_puts_its_things_in_order_whichever_way_it_is_ended(
+    command: str, number: signal.Signals
+) -> None:
+    code = COMMAND.format(app="app", signal=number.name, **APPS[command])
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (128 + number, "in order\n"), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 ENTERED = "import signal; from shared import entry; {before}; entry.run('program')"
 
 

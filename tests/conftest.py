@@ -151,7 +151,7 @@ def broker_server(
     try:
         server.start()
     except EmbeddedError as error:
-        pytest.fail(str(error), pytrace=False)
+        pytest.fail(f"{error}; {EXTERNAL_BROKER} names a running one", pytrace=False)
     yield server
     server.stop()
 

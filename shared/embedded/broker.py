@@ -36,6 +36,8 @@ _PLUGINS = (
 # Debian's /usr/sbin wrapper switches to the system user and its directories; this does not.
 _SERVER = "lib/rabbitmq/bin/rabbitmq-server"
 _SIGNING_KEY = "signing key"
+_MIN_FREE_BYTES = 200_000_000
+"""With less free disk space the broker takes no messages."""
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 30.0
 
@@ -211,7 +213,7 @@ class EmbeddedBroker:
             "stream.listeners.tcp.local": f"{LOOPBACK}:{self.ports.stream}",
             "prometheus.tcp.ip": LOOPBACK,
             "prometheus.tcp.port": self.ports.prometheus,
-            "disk_free_limit.absolute": "200MB",
+            "disk_free_limit.absolute": _MIN_FREE_BYTES,
             "vm_memory_high_watermark.absolute": "2GB",
             # The default of 512 MB is kept in memory, too.
             "raft.wal_max_size_bytes": 64_000_000,
@@ -224,6 +226,21 @@ class EmbeddedBroker:
         write_private(self.state / "rabbitmq.conf", text)
 
 
+def check_room(directory: Path) -> None:
+    """Raise EmbeddedError where a broker would start and let everybody wait.
+
+    Args:
+        directory: where it would keep its files.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < _MIN_FREE_BYTES:
+        raise EmbeddedError(
+            f"{directory} has {free // 10**6} MB of free disk space, and the broker takes messages "
+            f"only with {_MIN_FREE_BYTES // 10**6} MB: make room, or name a directory on another "
+            "disk with --state"
+        )
+
+
 def find_server(prefixes: Iterable[str] = ("/usr", "/usr/local", "/opt/rabbitmq")) -> Path:
     """The server's start script; raises EmbeddedError with advice if it is missing."""
     for prefix in prefixes:
@@ -231,6 +248,6 @@ def find_server(prefixes: Iterable[str] = ("/usr", "/usr/local", "/opt/rabbitmq"
             if script.is_file() and script != Path("/usr/sbin/rabbitmq-server"):
                 return script
     raise EmbeddedError(
-        "RabbitMQ is not installed on this machine: run `make setup`, "
-        "or name a running broker in BAROGRAPH_TEST_BROKER_URL"
+        "RabbitMQ is not installed on this machine: run `make setup-embedded` as root, or install "
+        "the package rabbitmq-server"
     )

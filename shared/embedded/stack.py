@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from shared.embedded.asked_settings import AskedSettings
-from shared.embedded.broker import EmbeddedBroker
+from shared.embedded.broker import EmbeddedBroker, check_room
 from shared.embedded.files import close_to_others, own_directory
 from shared.embedded.kept import WATCH_S, Kept, Service
 from shared.embedded.log_files import rotate
@@ -104,6 +104,7 @@ class Stack:
             EmbeddedError: naming what did not start and the end of its log.
         """
         own_directory(self.state)
+        check_room(self.state)
         close_to_others(self.state, spared=[self.jobs.directory])
         self.jobs.make()
         self._stopping.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import smtplib
 import socket
@@ -119,6 +120,17 @@ def test_a_file_that_is_created_named_or_removed_after_the_start_counts_from_a_r
     finally:
         signal.signal(signal.SIGHUP, before)
         stack.stop()
+
+
+def test_a_disk_on_which_the_broker_would_take_nothing_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path / "stack", modules=TINY)
+    full = shutil.disk_usage(tmp_path)._replace(free=19 * 10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(EmbeddedError, match=r"has 19 MB of free disk space.* --state"):
+        stack.start()
+    assert not (stack.state / "log").exists()
 
 
 def test_a_service_that_was_stopped_for_good_is_not_restarted(tmp_path: Path) -> None:

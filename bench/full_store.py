@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.client import handlers
+from services.client.alerts.alerting import REPORTS, RULES, SILENCES, Report
 from services.client.alerts.cases import CASES, COUNTED_ITEMS, Case, CountedItem, Outcome
 from services.client.alerts.handlers import action_changed
 from services.client.alerts.records import ALERTS, CURVES, EPISODES, AlertView, Curve, Episode
@@ -16,6 +17,7 @@ from services.client.usage_curve import UsageCurve, UsagePoint
 from shared.contracts import (
     ActionChanged,
     Artifact,
+    CorrelationChanged,
     JobAccepted,
     JobRunning,
     JobSubmit,
@@ -26,6 +28,8 @@ from shared.contracts import (
     PodMeasured,
     PodReported,
     PodStarted,
+    RuleState,
+    SilenceChanged,
 )
 from shared.contracts.message import deterministic_id
 from shared.service import Context
@@ -67,6 +71,9 @@ def fill(store: Store, machines: list[str], many: int, now: datetime) -> None:
     with store.transaction() as records:
         records.put_all(JOBS, [_job(n, now) for n in range(many)])
     with store.transaction() as records:
+        records.put_all(RULES, [_rule(n, now) for n in range(80)])
+        records.put_all(SILENCES, [_silence(n, now) for n in range(40)])
+        records.put(REPORTS, Report(at=now, muted=40))
         records.put_all(COUNTED_ITEMS, [CountedItem(item=item[0]) for item in ITEMS])
         records.put_all(CASES, [_case(n, alert, now) for n, alert in enumerate(alerts)])
     with store.transaction() as records:
@@ -75,6 +82,45 @@ def fill(store: Store, machines: list[str], many: int, now: datetime) -> None:
             context = Context(now, deterministic_id("full", n), 1, records)
             _HANDLERS[type(message)](message, context)
         records.put_all(USAGE, [_usage(n, now) for n in range(_WORKERS)])
+
+
+def _rule(number: int, now: datetime) -> CorrelationChanged:
+    state = list(RuleState)[number % 4]
+    return CorrelationChanged(
+        rule_id=deterministic_id("rule", number),
+        sequence=1,
+        state=state,
+        scope=("machine", "web")[number % 2],
+        cause=("net.if.errors", "disk.io.util", "mem.memused.percent")[number % 3],
+        effect=("http.latency.p99", "load.1min.percore", "swap.used.percent")[number % 3],
+        support=0.12,
+        confidence=0.86,
+        lift=4.2,
+        lag_s=90.0,
+        count=23,
+        transactions=190,
+        by="Ann" if state in (RuleState.ACCEPTED, RuleState.REJECTED) else "",
+        at=now,
+    )
+
+
+def _silence(number: int, now: datetime) -> SilenceChanged:
+    begin = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=10 * number)
+    weekly = {"rule": "FREQ=WEEKLY;BYDAY=SU", "first": "2026-01-04T22:00", "duration_s": 7200}
+    return SilenceChanged.model_validate(
+        {
+            "silence_id": f"s{number}",
+            "sequence": 1,
+            "matchers": [f'host=~"web-{number}.*"'],
+            "starts_at": now - timedelta(hours=1),
+            "ends_at": now + timedelta(hours=number - 4.5),
+            "owner": "Ann",
+            "reason": "the switch in rack 4 is replaced",
+            "recurrence": weekly | {"timezone": "Europe/Berlin"} if number % 8 == 7 else None,
+            "windows": [{"begin": begin, "end": begin + timedelta(hours=2)}],
+            "at": now,
+        }
+    )
 
 
 def _alert(number: int, host: str, now: datetime) -> AlertView:

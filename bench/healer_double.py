@@ -1,4 +1,4 @@
-"""A healer that knows many machines, silences, rules and decisions, for the console's pages.
+"""A healer that knows many machines and decisions, for the console's pages.
 
 It answers the questions that the pages ask over HTTP with what it was made with, and keeps nothing.
 """
@@ -43,7 +43,6 @@ def healer_double(machines: list[str], alert_id: str, now: datetime) -> Starlett
         return with_hours(found, hours).model_dump(mode="json")
 
     answers: dict[str, Callable[[Request], Any]] = {
-        "alerts": lambda _: [{"status": "held", "held_by": "silence s1"}] * 40,
         "alerts/{alert_id}/narrative": lambda _: _narrative(now),
         "channels": lambda _: _channels(now),
         "healing": lambda _: [{"hosts": "lab-*", "by": "Ann", "reason": "disks are replaced"}],
@@ -51,9 +50,6 @@ def healer_double(machines: list[str], alert_id: str, now: datetime) -> Starlett
         "health/{name}": lambda asked: health[asked.path_params["name"]].model_dump(mode="json"),
         "health/{name}/hours": lambda asked: _past(asked.path_params["name"], now),
         "reachability": lambda _: {"problems": ["Channel pager has failed since 09:12 UTC."]},
-        "rules": lambda _: [_rule(n) for n in range(80)],
-        "silences": lambda _: [_silence(n, now) for n in range(40)],
-        "silences/calendar": lambda _: [_window(n, now) for n in range(30)],
         "notifications": lambda asked: _notifications(asked.query_params.getlist("alert_id"), now),
     }
     routes = [Route(f"/api/v1/{path}", _answering(told)) for path, told in answers.items()]
@@ -150,52 +146,6 @@ def _channels(now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def _rule(number: int) -> dict[str, Any]:
-    pair = {
-        "cause": ("net.if.errors", "disk.io.util", "mem.memused.percent")[number % 3],
-        "effect": ("http.latency.p99", "load.1min.percore", "swap.used.percent")[number % 3],
-        "support": 0.12,
-        "confidence": 0.86,
-        "lift": 4.2,
-        "lag_s": 90.0,
-        "count": 23,
-    }
-    state = ("proposed", "accepted", "rejected", "retired")[number % 4]
-    return {
-        "rule_id": f"r{number}",
-        "state": state,
-        "scope": ("machine", "web")[number % 2],
-        "hosts": "*",
-        "pair": pair,
-        "by": "Ann" if state in ("accepted", "rejected") else "",
-        "reason": "",
-    }
-
-
-def _silence(number: int, now: datetime) -> dict[str, Any]:
-    rule = {
-        "rule": "FREQ=WEEKLY;BYDAY=SU",
-        "first": "2026-01-04T22:00",
-        "timezone": "Europe/Berlin",
-        "duration_s": 7200,
-    }
-    return {
-        "silence_id": f"s{number}",
-        "matchers": [{"name": "host", "op": "=~", "value": f"web-{number}.*"}],
-        "starts_at": (now - timedelta(hours=1)).isoformat(),
-        "ends_at": (now + timedelta(hours=number - 4.5)).isoformat(),
-        "owner": "Ann",
-        "reason": "the switch in rack 4 is replaced",
-        "recurrence": rule if number % 8 == 7 else None,
-    }
-
-
-def _window(number: int, now: datetime) -> dict[str, Any]:
-    begin = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=10 * number)
-    end = begin + timedelta(hours=2)
-    return {"silence_id": f"s{number % 40}", "begin": begin.isoformat(), "end": end.isoformat()}
-
-
 def _notifications(alert_ids: list[str], now: datetime) -> dict[str, Any]:
     until = (now + timedelta(hours=2)).isoformat()
     held = {"status": "held", "held_by": "silence s1", "until": until}
@@ -205,7 +155,7 @@ def _notifications(alert_ids: list[str], now: datetime) -> dict[str, Any]:
 
 def _audit(alert_id: str, now: datetime) -> Callable[[Request], Response]:
     def line(number: int) -> str:
-        event = ("decided", "incident.acknowledge", "action done", "silence.made")[number % 4]
+        event = ("decided", "incident.acknowledge", "action done", "silence made")[number % 4]
         entry = {
             "at": (now - timedelta(minutes=AUDITED - number)).astimezone(UTC).isoformat(),
             "previous": "0" * 64,
@@ -214,6 +164,7 @@ def _audit(alert_id: str, now: datetime) -> Callable[[Request], Response]:
             "about": alert_id,
             "reason": "disk above 80 %",
             "remediation": "clean-logs",
+            "matchers": 'host="h7"',
             "steps": [{"command": f"rm /var/log/app-{n}.log.gz"} for n in range(6)],
         }
         return json.dumps(entry)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from services.client import handlers
+from services.client.alerts import alerting
 from services.client.alerts import handlers as alerts
 from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
@@ -18,9 +19,11 @@ from shared.contracts import (
     ActionChanged,
     AlarmPredicted,
     AlertChanged,
+    AlertingReported,
     AnomalyCleared,
     AnomalyDetected,
     ClusterSpecReady,
+    CorrelationChanged,
     CurveAnswered,
     DeadLettersAnswered,
     JobAccepted,
@@ -45,6 +48,7 @@ from shared.contracts import (
     ScoresAnswered,
     SeriesFound,
     SettingsAnswered,
+    SilenceChanged,
     ThresholdTried,
 )
 from shared.service import Context, Handler, Periodic
@@ -81,6 +85,9 @@ _OF_ALERTS: dict[type, Handler] = {
     AnomalyCleared: alerts.anomaly_cleared,
     AlarmPredicted: alerts.alarm_predicted,
     PredictionWithdrawn: alerts.prediction_withdrawn,
+    SilenceChanged: alerting.silence_changed,
+    CorrelationChanged: alerting.correlation_changed,
+    AlertingReported: alerting.alerting_reported,
 }
 
 

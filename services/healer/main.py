@@ -27,11 +27,13 @@ from services.healer.notify.channels import Tools
 from services.healer.notify.delivery import Deliverer
 from services.healer.notify.failing_channels import FailingChannels
 from services.healer.notify.links import LinkMaker, Links, Purpose
+from services.healer.people import alerting_news
 from services.healer.remediations import make
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     ActionDecide,
     AlarmPredicted,
+    AlertingAsk,
     AnomalyCleared,
     AnomalyDetected,
     AnomalyJudge,
@@ -113,6 +115,7 @@ class HealerService(HttpService):
         yield Periodic("flush", 1.0, self._flush, pause_s=_PAUSE_S)
         yield Periodic("measure", _MEASURE_S, self._measure, eager=False)
         yield Periodic("correlate", 3600.0, self._correlate, eager=False)
+        yield Periodic("report", 60.0, self._report)
         yield Periodic("groups", 300.0, self._judge_groups, eager=False)
         if settings.canary_every_s:
             yield Periodic("canary", _CANARY_STEP_S, self._send_canary, eager=False)
@@ -188,6 +191,11 @@ class HealerService(HttpService):
             health.forget(unit.records, self._now() - timedelta(days=self.settings.keep_days))
             unit.emit(*health.groups(unit.records, self.settings.policy.groups, self._now()))
 
+    def _report(self) -> None:
+        with self.unit() as unit:
+            windows = self.settings.alerting.windows
+            unit.emit(*alerting_news.unpublished(windows, self.context(unit.records)))
+
     def _correlate(self) -> None:
         with self.unit() as unit:
             context = self.context(unit.records)
@@ -219,6 +227,7 @@ def _consumed(handlers: Handlers) -> dict[type[Message], Handler]:
         HealingResume: handlers.decisions.healing_resume,
         RuleDecide: handlers.decisions.rule_decide,
         AnomalyJudge: handlers.decisions.anomaly_judge,
+        AlertingAsk: alerting_news.asked,
         JobAccepted: handlers.jobs.accepted,
         JobPending: handlers.jobs.pending,
         JobRunning: handlers.jobs.running,

@@ -1,5 +1,12 @@
 """Every message of the platform; importing this package registers them all."""
 
+from shared.contracts.alerting import (
+    AlertingAsk,
+    AlertingReported,
+    SilenceChanged,
+    SilenceRecurrence,
+    SilenceWindow,
+)
 from shared.contracts.alerts import (
     AlarmPredicted,
     AlertChanged,
@@ -147,6 +154,8 @@ __all__ = [
     "AlarmPredicted",
     "AlertChanged",
     "AlertState",
+    "AlertingAsk",
+    "AlertingReported",
     "AnomalyCleared",
     "AnomalyDetected",
     "AnomalyJudge",
@@ -241,6 +250,9 @@ __all__ = [
     "SettingsAnswered",
     "SettingsAsk",
     "Severity",
+    "SilenceChanged",
+    "SilenceRecurrence",
+    "SilenceWindow",
     "Stored",
     "ThresholdTried",
     "ThresholdTry",

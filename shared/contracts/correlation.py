@@ -37,7 +37,7 @@ class RuleDecide(Message):
 
 
 class CorrelationChanged(Message):
-    """A rule "when A alarms, B alarms in the same window": found, decided on, or out of date.
+    """A rule "when A alarms, B alarms in the same window": found, measured anew, or decided on.
 
     While it is accepted, an alarm of B during one of A is attached to it and not notified itself.
     """
@@ -46,7 +46,7 @@ class CorrelationChanged(Message):
     DEDUPE_BY: ClassVar[tuple[str, ...]] = ("rule_id", "sequence")
 
     rule_id: EventId = Field(description="Deterministic: scope, A and B.")
-    sequence: int = Field(ge=1)
+    sequence: int = Field(ge=1, description="Grows with each change; not always by one.")
     state: RuleState
     scope: str = Field(description="'machine', or the name of a group of machines.")
     cause: ItemName = Field(description="A.")

@@ -147,7 +147,10 @@ ROUTES: tuple[Route, ...] = (
     _decision(c.AnomalyJudge),
     Route(c.AnomalyJudged, (P.HEALER,), _to(P.DETECTOR)),
     _decision(c.RuleDecide),
-    _news(c.CorrelationChanged),
+    _news(c.CorrelationChanged, *_ALERTS),
+    _news(c.SilenceChanged, *_ALERTS),
+    _news(c.AlertingReported, *_ALERTS),
+    _decision(c.AlertingAsk),
     _news(c.HealthReported),
     # Questions of the pages, and their answers.
     Route(c.SeriesSearch, (P.CLIENT,), _asked(P.DETECTOR)),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from services.client.alerts.actions import ACTIONS, ActionView
+from services.client.alerts.alerting import RULES, SILENCES, Alerting
 from services.client.alerts.cases import CASES
 from services.client.alerts.filters import Filter, Group
 from services.client.alerts.handlers import MAX_EVENTS
@@ -44,6 +45,8 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (EPISODES, (OTHER,), 40_000),
     (CURVES, None, 2_000),
     (CASES, None, 40_000),
+    (SILENCES, None, 5_000),
+    (RULES, None, 5_000),
 )
 """So many newest records of each collection and status are kept, whatever a storm brings."""
 _FORGOTTEN_AT_ONCE = 1_000
@@ -72,6 +75,7 @@ class AlertModel:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.ledger = Ledger(store)
+        self.alerting = Alerting(store)
 
     def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
         """The most urgent first; of the same urgency, the newest first."""
@@ -230,9 +234,11 @@ class AlertModel:
 
     def prune(self, now: datetime) -> None:
         """Forget what is older than its time, and the oldest of what is too many."""
-        for collection in (ALERTS, EVENTS, CURVES, ACTIONS, CASES):
+        for collection in (ALERTS, EVENTS, CURVES, ACTIONS, CASES, RULES):
             self._forget(collection, due_before=now)
         self._forget(EPISODES, status=OTHER, due_before=now)
+        # A silence may end on the last day of the calendar, after which no time is.
+        self._forget(SILENCES, due_before=now - KEPT)
         # An open prediction is due when it may come true, which is not its end.
         self._forget(EPISODES, status=OPEN_PREDICTION, due_before=now - KEPT)
         for collection, status, most in MAX_KEPT:

@@ -15,11 +15,14 @@ from services.client.access import CALLER
 from services.client.alerts.model import AlertModel
 from services.client.alerts.records import AlertView
 from services.client.api.dependencies import Provided
+from services.client.api.faults import refusal
 from services.client.api.forms import SentForm
 from services.client.api.paging import address, neighbours
+from services.client.audit_words import has_sentence, sentence
 from services.client.healer_api import HealerApi, HealerRefused
 from services.client.hours import day_of, strip
 from services.client.series.addresses import way_of
+from shared.contracts import CorrelationChanged
 
 _MACHINES_PAGE, _MAX_ALERTS = 300, 50
 _AUDIT_PAGE, _AUDIT_SEARCHED = 100, 5_000
@@ -31,6 +34,11 @@ Verdict = Literal["", "sick", "watch", "healthy"]
 _OF_ALERTS = ("decided", "anomaly.judge", "incident.acknowledge")
 """Audit entries that are about an alert; those of actions name theirs beside it."""
 _LONGEST_ENTRY = 4_000
+_IN_SENTENCE = frozenset(
+    {"event", "by", "about", "incident_id", "action_id", "rule_id", "hosts", "matchers", "cause"}
+    | {"effect", "remediation", "target", "anomaly", "known", "approve", "accept", "fence"}
+)
+"""Fields of an entry that its sentence says, and ids; the whole entry has them."""
 _MAX_ACTIONS, _LATELY = 10, timedelta(days=7)
 _LEAST_LOST = 0.05
 """Points; fewer are shown as none."""
@@ -101,7 +109,9 @@ def _of_machine(healer: HealerApi, *way: str) -> dict[str, Any] | None:
 
 @routes.post("/healing/{change}")
 def switch(client: Provided, change: Literal["stop", "resume"], form: SentForm) -> Response:
-    said = {"by": form.by, "reason": form.text("reason"), "hosts": form.text("hosts") or "*"}
+    said = {"by": form.by, "reason": form.text("reason"), "hosts": form.text("hosts")}
+    if not said["hosts"]:
+        raise refusal(422, "say on which machines, e.g. web-*, or * for all", "hosts")
     client.healer.ask("POST", "healing", change, json=said)
     return form.back(change, "/machines")
 
@@ -113,14 +123,15 @@ def rules(
     search: Annotated[str, Query(max_length=200)] = "",
 ) -> HTMLResponse:
     part = search.strip().casefold()
-    found = [rule for rule in client.healer.get("rules") if part in _text_of(rule)]
-    counts = Counter(rule["state"] for rule in found)
+    found = [rule for rule in client.alerts.alerting.rules() if part in _text_of(rule)]
+    counts = Counter(rule.state.value for rule in found)
     asked = {"state": state, "search": search}
     states = [("", len(found), address("/rules", {"search": search}))]
     states += [(s, counts[s], address("/rules", asked | {"state": s})) for s in _STATES]
-    shown = [rule for rule in found if state in ("", rule["state"])]
-    shown.sort(key=lambda rule: (_STATES.index(rule["state"]), -rule["pair"]["lift"]))
-    return client.page("rules.html", here="rules", rules=shown, states=states, **asked)
+    shown = [rule for rule in found if state in ("", rule.state.value)]
+    shown.sort(key=lambda rule: (_STATES.index(rule.state.value), -rule.lift))
+    seen = {"now": datetime.now(UTC), "report": client.alerts.alerting.report()}
+    return client.page("rules.html", here="rules", rules=shown, states=states, **seen, **asked)
 
 
 @routes.get("/audit")
@@ -138,6 +149,7 @@ def audit(
     numbered = list(enumerate(text.splitlines()[: last - first], first + 1))[::-1]
     found = [(number, line) for number, line in numbered if _has(line, search)]
     entries = [_entry(number, line) for number, line in found[:_AUDIT_PAGE]]
+    _with_sentences(client.alerts, entries)
     end = entries[-1]["number"] if len(found) > _AUDIT_PAGE else first + 1
     older = address("/audit", {"before": str(end), "search": search}) if end > 1 else None
     shown = {"entries": entries, "newest": newest, "older": older, "search": search}
@@ -173,9 +185,8 @@ def _reported(health: dict[str, Any]) -> dict[str, Any]:
     return health | {"at": datetime.fromisoformat(health["at"]), "costly": costly, "fine": fine}
 
 
-def _text_of(rule: dict[str, Any]) -> str:
-    pair = rule["pair"]
-    return " ".join((pair["cause"], pair["effect"], rule["scope"])).casefold()
+def _text_of(rule: CorrelationChanged) -> str:
+    return f"{rule.cause} {rule.effect} {rule.scope}".casefold()
 
 
 def _has(line: str, words: str) -> bool:
@@ -185,23 +196,32 @@ def _has(line: str, words: str) -> bool:
 
 
 def _entry(number: int, line: str) -> dict[str, Any]:
-    """An entry in its parts: who and what first, the rest as it was written."""
+    """An entry in its parts; what its sentence does not say is the rest."""
     entry = json.loads(line)
     at = datetime.fromisoformat(entry.pop("at"))
     entry.pop("previous", None)
-    event, by = entry.pop("event"), entry.pop("by", "")
-    about = entry.pop("about", "")
-    alert_id = entry.pop("incident_id", "") or (about if event in _OF_ALERTS else "")
+    about = entry.get("about", "")
+    of_alert = about if entry.get("event") in _OF_ALERTS else ""
+    said = _IN_SENTENCE if has_sentence(entry) else {"event", "about"}
+    rest = {name: value for name, value in entry.items() if name not in said}
     return {
         "number": number,
         "at": at,
-        "event": event,
-        "by": by,
+        "entry": entry,
         "about": about,
-        "alert_id": alert_id,
-        "rest": "; ".join(_told(entry)),
-        "whole": json.dumps(entry, indent=1, ensure_ascii=False)[:_LONGEST_ENTRY] if entry else "",
+        "alert_id": entry.get("incident_id", "") or of_alert,
+        "rest": "; ".join(_told(rest)),
+        "whole": json.dumps(entry, indent=1, ensure_ascii=False)[:_LONGEST_ENTRY],
     }
+
+
+def _with_sentences(model: AlertModel, entries: list[dict[str, Any]]) -> None:
+    """Add each entry's sentence, in which an alert has its name."""
+    found = model.known([each["alert_id"] for each in entries if each["alert_id"]])
+    names = {alert.alert_id: f"{alert.item} on {alert.host}" for alert in found}
+    for each in entries:
+        each["known"] = each["alert_id"] in names
+        each["sentence"] = sentence(each["entry"], names.get(each["alert_id"], ""))
 
 
 def _told(entry: Mapping[str, Any]) -> Iterator[str]:

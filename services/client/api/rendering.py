@@ -51,7 +51,7 @@ SAID = {
     "refuse": "Refused.",
     "stop": "Healing is stopped there.",
     "resume": "Healing is resumed there.",
-    "silence": "The silence is active.",
+    "silence": "The silence is active. It can be ended on the page Silences.",
     "unsilence": "The silence has expired; people are notified of what it held back.",
     "rule": "Decided; the change shows here as soon as the healer has taken it.",
     "channel": "The channel accepted a test notice.",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+import httpx
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
 from services.client.alerts.records import AlertView
 from services.client.api.decisions import of_alerts
-from services.client.api.dependencies import Provided
+from services.client.api.dependencies import Client, Provided
 from services.client.api.forms import Form, SentForm
 from services.client.healer_api import HealerRefused
+from shared.contracts import SilenceChanged
 
 _CALENDAR_DAYS = 14
 _EMPTY = {"matchers": "", "hours": "2", "reason": "", "rule": "", "first": "", "timezone": "UTC"}
@@ -25,22 +28,19 @@ routes = APIRouter(include_in_schema=False)
 @routes.get("/silences")
 def silences(client: Provided, search: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
     now, part = datetime.now(UTC), search.strip().casefold()
-    known = [_shown(each) for each in client.healer.get("silences")]
-    found = [
-        each
-        for each in known
-        if any(part in each[name].casefold() for name in ("text", "owner", "reason"))
-    ]
-    held = [a["held_by"] for a in client.healer.get("alerts", limit=5000) if a["status"] == "held"]
+    report = client.alerts.alerting.report()
+    known = sorted(client.alerts.alerting.silences(), key=lambda each: each.ends_at)
+    found = [_Shown(each) for each in known]
+    found = [each for each in found if part in each.searched]
     return client.page(
         "silences.html",
         here="silences",
         now=now,
         search=search,
-        silences=[each for each in found if each["ends_at"] > now],
-        ended=[each for each in found if each["ends_at"] <= now][:50],
-        muted=sum(by.startswith("silence") for by in held),
-        days=_calendar(client.healer.get("silences", "calendar", days=_CALENDAR_DAYS), found, now),
+        report=report,
+        silences=[each for each in found if each.silence.ends_at > now],
+        ended=[each for each in reversed(found) if each.silence.ends_at <= now][:50],
+        days=_calendar([each.silence for each in found], now),
     )
 
 
@@ -63,7 +63,7 @@ def make(client: Provided, form: SentForm) -> Response:
     preview: Any = None
     try:
         if form.text("do") == "make":
-            client.healer.ask("POST", "silences", json=silence)
+            _show(client, client.healer.ask("POST", "silences", json=silence))
             return form.back("silence", "/silences")
         preview = client.healer.ask("POST", "silences", "preview", json=silence).json()
     except HealerRefused as refused:
@@ -74,33 +74,49 @@ def make(client: Provided, form: SentForm) -> Response:
 
 @routes.post("/silences/{silence_id}/end")
 def end(client: Provided, silence_id: str, form: SentForm) -> Response:
-    client.healer.ask("DELETE", "silences", silence_id)
+    asked = client.healer.ask("DELETE", "silences", silence_id, params={"by": form.by})
+    _show(client, asked)
     return form.back("unsilence", "/silences")
 
 
-def _shown(silence: dict[str, Any]) -> dict[str, Any]:
-    times = {name: datetime.fromisoformat(silence[name]) for name in ("starts_at", "ends_at")}
-    text = [f'{m["name"]}{m["op"]}"{m["value"]}"' for m in silence["matchers"]]
-    return silence | times | {"text": ", ".join(text)}
+def _show(client: Client, answer: httpx.Response) -> None:
+    """Show at once what a person made or ended; its event may come later."""
+    try:
+        change = SilenceChanged.model_validate(answer.json()["change"])
+    except (ValueError, LookupError, TypeError):
+        return  # a healer of an older version: the event alone says it
+    client.alerts.alerting.take(change)
 
 
-def _calendar(
-    windows: list[dict[str, str]], silences: list[dict[str, Any]], now: datetime
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Shown:
+    """A silence with the texts that the page shows and searches."""
+
+    silence: SilenceChanged
+
+    @property
+    def text(self) -> str:
+        return ", ".join(self.silence.matchers)
+
+    @property
+    def searched(self) -> str:
+        return f"{self.text}\n{self.silence.owner}\n{self.silence.reason}".casefold()
+
+
+def _calendar(silences: list[SilenceChanged], now: datetime) -> list[dict[str, Any]]:
     """Day by day, what mutes on it."""
-    reasons = {each["silence_id"]: each["reason"] for each in silences}
-    windows = [window for window in windows if window["silence_id"] in reasons]
+    open_ones = [each for each in silences if each.ends_at > now]
     days = []
     for number in range(_CALENDAR_DAYS):
         begin = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=number)
         end = begin + timedelta(days=1)
         open_then = []
-        for window in windows:
-            since, until = (datetime.fromisoformat(window[name]) for name in ("begin", "end"))
-            if since < end and until > begin:
-                first, last = max(since, begin), min(until, end)
-                hours = f"{first:%H:%M}-{'24:00' if last == end else format(last, '%H:%M')}"
-                open_then.append((hours, reasons.get(window["silence_id"], "")))
+        for silence in open_ones:
+            for window in silence.windows:
+                if window.begin < end and window.end > max(begin, now):
+                    first, last = max(window.begin, begin), min(window.end, end)
+                    hours = f"{first:%H:%M}-{'24:00' if last == end else format(last, '%H:%M')}"
+                    open_then.append((hours, silence.reason))
         days.append({"day": begin, "windows": sorted(open_then)})
     return days
 

@@ -9,9 +9,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, HTTPException, Query
 from pydantic import BaseModel
 
-from services.healer.api.dependencies import Provided
+from services.healer.api.dependencies import Healer, Provided
 from services.healer.notify.silences import Silence
+from services.healer.people import alerting_news
 from services.healer.people.acknowledgement import Preview
+from shared.contracts import SilenceChanged
+from shared.service.unit import ServiceUnit
 
 routes = APIRouter(prefix="/silences", tags=["silences"])
 _MAX_WINDOWS = 100
@@ -23,6 +26,13 @@ class Window(BaseModel):
     silence_id: str
     begin: datetime
     end: datetime
+
+
+class Written(Silence):
+    """A silence that was made or ended."""
+
+    change: SilenceChanged
+    """The event that was published about it, by which a page can show it at once."""
 
 
 @routes.get("")
@@ -56,7 +66,7 @@ def preview(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Previe
 
 
 @routes.post("", status_code=201)
-def make(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Silence:
+def make(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Written:
     """Add a silence, or replace the one with the same silence_id."""
     people = healer.handlers.people
     silence = _silence(body, healer.clock())
@@ -64,16 +74,27 @@ def make(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Silence:
         raise HTTPException(409, "a configured window has this id")
     with healer.unit() as unit:
         people.silence(silence, healer.context(unit.records))
-    return silence
+        return _published(silence, healer, unit)
 
 
 @routes.delete("/{silence_id}")
-def end(healer: Provided, silence_id: str) -> Silence:
+def end(
+    healer: Provided,
+    silence_id: str,
+    by: Annotated[str, Query(max_length=200, description="Who ends it, for the audit log.")] = "",
+) -> Written:
     """End a silence now; people are notified of what it held back."""
     with healer.unit() as unit:
-        ended = healer.handlers.people.end_silence(silence_id, healer.context(unit.records))
+        ended = healer.handlers.people.end_silence(silence_id, healer.context(unit.records), by)
+        written = _published(ended, healer, unit)
     healer.wake()
-    return ended
+    return written
+
+
+def _published(silence: Silence, healer: Healer, unit: ServiceUnit) -> Written:
+    change = alerting_news.changed(silence, healer.context(unit.records))
+    unit.emit(change)
+    return Written(**dict(silence), change=change)
 
 
 def _silence(body: dict[str, Any], now: datetime) -> Silence:

@@ -36,6 +36,7 @@ from shared.store import Collection
 MACHINE = "machine"
 _MAX_INCIDENTS = 50_000
 _MAX_PROPOSED, _AT_ONCE = 2_000, 1_000
+_FORGOTTEN = f"there are more than {_MAX_PROPOSED} newer proposals"
 
 
 class Rule(BaseModel):
@@ -77,6 +78,8 @@ def mine(settings: Correlation, groups: Iterable[Group], ctx: Context) -> Iterat
         RULES, status=RuleState.PROPOSED, newest_first=True, offset=_MAX_PROPOSED, limit=_AT_ONCE
     ):
         ctx.records.delete(RULES, rule.rule_id)
+        update = {"state": RuleState.RETIRED, "sequence": rule.sequence + 1}
+        yield news(with_changes(rule, **update, reason=_FORGOTTEN), ctx)
 
 
 @collected
@@ -105,11 +108,15 @@ def _propose(scope: str, hosts: str, pair: Pair, ctx: Context) -> Iterator[Messa
     known = ctx.records.get(RULES, rule_id)
     if known is not None and known.state is not RuleState.RETIRED:
         # Its numbers are kept up to date; a person's decision stands.
-        ctx.records.put(RULES, with_changes(known, pair=pair))
+        if pair != known.pair:
+            measured_anew = with_changes(known, pair=pair, sequence=known.sequence + 1)
+            ctx.records.put(RULES, measured_anew)
+            yield news(measured_anew, ctx)
         return
     if known is not None and known.by:
         return  # a person retired it; drift alone may be taken back by the data
-    sequence = known.sequence if known else 0
+    # After a rule that was forgotten its sequence goes on growing: whoever knew that one reads on.
+    sequence = known.sequence if known else int(ctx.now.timestamp())
     rule = Rule(
         rule_id=rule_id,
         sequence=sequence,
@@ -161,15 +168,20 @@ def _change(rule: Rule, state: RuleState, ctx: Context) -> Iterator[Message]:
         reason=changed.reason,
         **vars(pair),
     )
-    yield CorrelationChanged(
+    yield news(changed, ctx)
+
+
+def news(rule: Rule, ctx: Context) -> CorrelationChanged:
+    """The event that says how a rule is."""
+    return CorrelationChanged(
         rule_id=rule.rule_id,
-        sequence=changed.sequence,
-        state=state,
+        sequence=rule.sequence,
+        state=rule.state,
         scope=rule.scope,
-        by=changed.by,
-        reason=changed.reason,
+        by=rule.by,
+        reason=rule.reason,
         at=ctx.now,
-        **vars(pair),
+        **vars(rule.pair),
     )
 
 

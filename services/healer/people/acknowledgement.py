@@ -93,6 +93,7 @@ class People:
 
     def silence(self, silence: Silence, ctx: Context) -> None:
         """Add a silence or change one: nobody is notified of its alerts from now on."""
+        self._note("silence made", silence, silence.owner, ctx)
         ctx.records.put(SILENCES, silence)
         look_again(ctx)  # a shorter one may mute no longer what it held back
 
@@ -122,11 +123,12 @@ class People:
                 "reason": "by a mail's link",
             }
         )
+        self._note("silence made", silence, by, ctx)
         ctx.records.put(SILENCES, silence)
         return silence
 
-    def end_silence(self, silence_id: str, ctx: Context) -> Silence:
-        """End it now; it stays visible for a while.
+    def end_silence(self, silence_id: str, ctx: Context, by: str = "") -> Silence:
+        """End it now, as ``by`` asks; it stays visible for a while.
 
         Raises:
             NotFound: when there is none with this id that has not ended.
@@ -136,9 +138,23 @@ class People:
             raise NotFound("there is no silence with this id that has not ended")
         begins = min(silence.starts_at, ctx.now - timedelta(milliseconds=1))
         ended = with_changes(silence, starts_at=begins, ends_at=ctx.now)
+        self._note("silence ended", silence, by, ctx)
         ctx.records.put(SILENCES, ended)
         look_again(ctx)
         return ended
+
+    @staticmethod
+    def _note(event: str, silence: Silence, by: str, ctx: Context) -> None:
+        audit.note(
+            ctx.records,
+            ctx.now,
+            event,
+            silence.silence_id,
+            matchers=", ".join(matcher.text() for matcher in silence.matchers),
+            until=silence.ends_at.isoformat(),
+            by=by,
+            reason=silence.reason,
+        )
 
     @property
     def windows(self) -> Sequence[Silence]:

@@ -11,6 +11,7 @@ from services.healer.model.incident import INCIDENTS
 from services.healer.notify.compose import exact_command
 from services.healer.notify.links import Link, Purpose
 from services.healer.notify.render.numbers import counted
+from services.healer.people import alerting_news
 from services.healer.people.acknowledgement import NotFound, People
 from services.healer.people.decisions import Decisions
 from shared.contracts import ActionDecide, AnomalyJudge, Message
@@ -49,7 +50,7 @@ class _LinkActions:
     def silence(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
         made = self._people.silence_incident(link.subject, link.by, ctx)
         until = f"{made.ends_at:%Y-%m-%d %H:%M} UTC"
-        return f"{_alert(link, ctx)} is silenced until {until}.", ()
+        return f"{_alert(link, ctx)} is silenced until {until}.", [alerting_news.changed(made, ctx)]
 
     def decide(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
         _proposed(link, ctx)

@@ -10,13 +10,14 @@ import httpx
 import pytest
 
 from services.client.healer_api import HealerApi, HealerRefused
+from shared.contracts import AlertingReported, CorrelationChanged, SilenceChanged
 from shared.roles import Role
 from tests.unit.client.alerts.events import ALERT, NOW, action, an_id, changed, predicted
 from tests.unit.client.alerts.test_alert_pages import hear
 from tests.unit.client.test_api import JOB, Desk
 from tests.unit.client.test_roles import _bearer
 
-PAGES = ("/silences", "/machines", "/machines/h7", "/rules", "/audit", "/channels")
+PAGES = ("/machines", "/machines/h7", "/audit", "/channels")
 AWAY = {"healer_api_url": "http://127.0.0.1:1", "healer_token": "secret"}
 
 
@@ -249,47 +250,55 @@ def test_standings_that_are_none_do_not_cost_the_list(
     desk.store.close()
 
 
-def _rule(number: int, state: str, cause: str) -> dict[str, Any]:
-    pair = {
-        "cause": cause,
-        "effect": "http.latency",
-        "support": 0.1,
-        "confidence": 0.9,
-        "lift": 4.0,
-    }
-    pair |= {"lag_s": 90.0, "count": 23}
-    named = {"rule_id": f"r{number}", "scope": "machine", "by": "", "reason": ""}
-    return named | {"state": state, "pair": pair}
+def _rule(number: int, state: str, cause: str) -> CorrelationChanged:
+    numbers = {"support": 0.1, "confidence": 0.9, "lift": 4.0, "lag_s": 90.0, "count": 23}
+    named = {"rule_id": an_id(number), "sequence": 1, "scope": "machine", "at": NOW}
+    pair = {"cause": cause, "effect": "http.latency", "transactions": 99}
+    return CorrelationChanged.model_validate(numbers | named | pair | {"state": state})
 
 
-def _silence(name: str, owner: str) -> dict[str, Any]:
+def _silence(name: str, owner: str, **changes: Any) -> SilenceChanged:
     now = datetime.now(UTC)
-    times = {"starts_at": now.isoformat(), "ends_at": (now + timedelta(hours=9)).isoformat()}
-    matcher = {"name": "host", "op": "=", "value": name}
-    told = {"silence_id": name, "owner": owner, "reason": "moved", "recurrence": None}
-    return told | times | {"matchers": [matcher]}
+    times = {"starts_at": now, "ends_at": now + timedelta(hours=9), "at": now}
+    fields = {"silence_id": name, "sequence": 1, "matchers": [f'host="{name}"'], "owner": owner}
+    return SilenceChanged.model_validate(times | fields | {"reason": "moved"} | changes)
+
+
+def test_silences_and_rules_show_while_the_healer_is_away_and_how_old_they_are() -> None:
+    desk = Desk(**AWAY)
+    for path in ("/silences", "/rules"):
+        assert "The healer has not reported yet" in desk.call("GET", path).text
+    now = datetime.now(UTC)
+    hear(desk, _rule(1, "proposed", "disk.io"), _silence("web-1", "Ann"))
+    hear(desk, _silence("nightly", "Ops", configured=True))
+    for minutes, old in ((9, True), (0, False)):
+        at = now - timedelta(minutes=minutes)
+        hear(desk, AlertingReported(muted=4, silences=1, rules=1, digest="", at=at))
+        for path, words in (("/silences", "host=&#34;web-1&#34;"), ("/rules", "disk.io")):
+            page = desk.call("GET", path)
+            assert (page.status_code, words in page.text) == (200, True)
+            assert ("The healer has not reported since" in page.text) == old
+    assert "of 4 open alerts" in " ".join(desk.call("GET", "/silences").text.split())
+    desk.store.close()
 
 
 def test_rules_silences_and_the_audit_log_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
-        json.dumps({"at": NOW.isoformat(), "event": "decided", "by": by, "about": f"a{n}"})
+        json.dumps(
+            {"at": NOW.isoformat(), "event": "incident.acknowledge", "by": by, "about": f"a{n}"}
+        )
         for n, by in enumerate(["Ann", "Bob"] * 150)
     ]
-    answers: dict[str, Any] = {
-        "rules": [_rule(1, "proposed", "disk.io"), _rule(2, "accepted", "net.if")],
-        "silences": [_silence("web-1", "Ann"), _silence("db-1", "Bob")],
-        "silences/calendar": [],
-        "alerts": [],
-    }
 
     def answering(_: HealerApi, _method: str, *way: str, **options: Any) -> httpx.Response:
-        if way == ("audit",):
-            text = "\n".join(lines[options["params"]["after"] :])
-            return httpx.Response(200, text=text, headers={"audit-number": str(len(lines))})
-        return httpx.Response(200, json=answers["/".join(way)])
+        assert way == ("audit",)
+        text = "\n".join(lines[options["params"]["after"] :])
+        return httpx.Response(200, text=text, headers={"audit-number": str(len(lines))})
 
     monkeypatch.setattr(HealerApi, "ask", answering)
     desk = Desk(**AWAY)
+    hear(desk, _rule(1, "proposed", "disk.io"), _rule(2, "accepted", "net.if"))
+    hear(desk, _silence("web-1", "Ann"), _silence("db-1", "Bob"))
     page = desk.call("GET", "/rules?search=LATENCY&state=accepted").text
     assert ("net.if" in page, "disk.io" in page) == (True, False)
     assert 'href="/rules?state=proposed&amp;search=LATENCY">proposed <small>1</small>' in page
@@ -297,10 +306,10 @@ def test_rules_silences_and_the_audit_log_are_searched(monkeypatch: pytest.Monke
     assert ("db-1" in page, "web-1" in page) == (True, False)
     assert "No silence matches" in desk.call("GET", "/silences?search=nobody").text
     page = desk.call("GET", "/audit?search=bob").text
-    assert (page.count("<bdi>Bob</bdi>"), page.count("<bdi>Ann</bdi>")) == (100, 0)
+    assert (page.count("Bob acknowledged"), page.count("Ann acknowledged")) == (100, 0)
     older = desk.call("GET", "/audit?before=102&search=bob").text
     assert 'href="/audit?before=102&amp;search=bob"' in page
-    assert older.count("<bdi>Bob</bdi>") == 50, "none is shown twice, none is left out"
+    assert older.count("Bob acknowledged") == 50, "none is shown twice, none is left out"
     assert "No entry from no. 1 on matches" in desk.call("GET", "/audit?search=nobody").text
     desk.store.close()
 

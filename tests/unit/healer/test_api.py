@@ -309,7 +309,9 @@ def test_a_silence_may_last_to_the_end_of_the_calendar(ends: str, kept: str) -> 
     assert door.http.post("/api/v1/silences/preview", json=asked).status_code == 200
     made = door.http.post("/api/v1/silences", json=asked)
     assert (made.status_code, made.json()["ends_at"]) == (201, kept)
-    assert door.http.get("/api/v1/silences").json() == [made.json()]
+    written = made.json()
+    assert written.pop("change")["ends_at"] == kept
+    assert door.http.get("/api/v1/silences").json() == [written]
 
 
 def test_silences_are_previewed_made_listed_and_ended() -> None:
@@ -321,10 +323,18 @@ def test_silences_are_previewed_made_listed_and_ended() -> None:
     assert door.http.get("/api/v1/silences").json() == []
     made = door.http.post("/api/v1/silences", json=body)
     assert made.status_code == 201
-    assert door.http.get("/api/v1/silences").json() == [made.json()]
-    path = f"/api/v1/silences/{made.json()['silence_id']}"
-    assert door.http.delete(path).status_code == 200
+    written = made.json()
+    event = written.pop("change")
+    assert door.http.get("/api/v1/silences").json() == [written]
+    path = f"/api/v1/silences/{written['silence_id']}"
+    ended = door.http.delete(f"{path}?by=Bob")
+    assert ended.status_code == 200
+    assert ended.json()["change"]["sequence"] > event["sequence"]
     assert door.http.delete(path).status_code == 404
+    audited = [json.loads(line) for line in door.http.get("/api/v1/audit").text.splitlines()]
+    noted = [(e["event"], e["by"], e["matchers"]) for e in audited if "silence" in e["event"]]
+    made_of = 'host="host1"'
+    assert noted == [("silence made", "Ann", made_of), ("silence ended", "Bob", made_of)]
     bad = door.http.post("/api/v1/silences", json=body | {"owner": "", "matchers": ["x"]})
     assert bad.status_code == 422
     # That no matcher is left is the first fault's consequence, not another fault.

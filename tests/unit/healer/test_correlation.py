@@ -164,7 +164,30 @@ def test_a_rejected_rule_and_a_rule_nobody_decided_on_attach_nothing(desk: Desk)
     desk.take(anomaly(EFFECT, 99))
     desk.later(20)
     assert {mail.series.item for mail in desk.mails()[before:]} == {"load.5min", "cpu.idle"}
-    assert mined(desk) == [], "a decision stands"
+    again = [each.state for each in mined(desk) if each.rule_id == rule.rule_id]
+    assert set(again) <= {RuleState.REJECTED}, "a decision stands"
+
+
+def test_numbers_measured_anew_are_published_with_a_greater_sequence(desk: Desk) -> None:
+    rule = taught(desk)
+    happen(desk, 50, CAUSE, EFFECT)
+    (anew,) = (each for each in mined(desk) if each.rule_id == rule.rule_id)
+    assert (anew.state, anew.count) == ("proposed", rule.count + 1)
+    assert anew.sequence > rule.sequence
+    assert mined(desk) == []
+
+
+def test_a_proposal_that_is_forgotten_is_retired_and_newer_when_it_is_made_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = taught(desk)
+    monkeypatch.setattr(kept, "_MAX_PROPOSED", 0)
+    gone = [each for each in mined(desk) if each.rule_id == first.rule_id]
+    assert [each.state for each in gone] == ["retired"]
+    monkeypatch.undo()
+    desk.later(60)
+    (again,) = (each for each in mined(desk) if each.rule_id == first.rule_id)
+    assert (again.state, again.sequence > gone[0].sequence) == ("proposed", True)
 
 
 def test_an_accepted_rule_that_no_longer_holds_is_retired_with_the_reason(desk: Desk) -> None:

@@ -1,0 +1,127 @@
+"""What decides on notifications: silences and correlation rules, as the healer's events say."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from services.client.alerts.records import KEPT
+from shared.changes import with_changes
+from shared.contracts import (
+    AlertingAsk,
+    AlertingReported,
+    CorrelationChanged,
+    Message,
+    RuleState,
+    SilenceChanged,
+)
+from shared.contracts.alerting import digest_of
+from shared.service import Context
+from shared.store import Collection, Records, Store
+
+_SHOWN = tuple(state.value for state in RuleState if state is not RuleState.RETIRED)
+_ASKED_AGAIN = timedelta(minutes=10)
+_SILENT = timedelta(minutes=3)
+"""The healer reports once a minute; after this time without a report what is known may be old."""
+T = TypeVar("T", SilenceChanged, CorrelationChanged)
+
+
+class Report(BaseModel):
+    """The healer's last report, and when everything was asked for last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    muted: int
+    asked_at: AwareDatetime | None = None
+
+    def is_old(self, now: datetime) -> bool:
+        """Return whether the healer has been silent for longer than it should be."""
+        return now - self.at > _SILENT
+
+
+SILENCES = Collection(
+    "client-silences",
+    SilenceChanged,
+    key=lambda each: each.silence_id,
+    due=lambda each: each.ends_at,
+)
+RULES = Collection(
+    "client-rules",
+    CorrelationChanged,
+    key=lambda each: each.rule_id,
+    status=lambda each: each.state.value,
+    due=lambda each: each.at + KEPT if each.state is RuleState.RETIRED else None,
+)
+REPORTS = Collection("client-alerting", Report, key=lambda _: "last")
+
+
+def silence_changed(event: SilenceChanged, ctx: Context) -> tuple[()]:
+    """Keep the silence's newest change; late and repeated ones change nothing."""
+    _keep(SILENCES, event.silence_id, event, ctx.records)
+    return ()
+
+
+def correlation_changed(event: CorrelationChanged, ctx: Context) -> tuple[()]:
+    """Keep the rule's newest change, likewise."""
+    _keep(RULES, event.rule_id, event, ctx.records)
+    return ()
+
+
+def alerting_reported(event: AlertingReported, ctx: Context) -> tuple[Message, ...]:
+    """Note that the healer works; ask for everything if something of it was missed.
+
+    So a new or restored database is filled, and so is one whose queue was purged.
+    """
+    known = ctx.records.get(REPORTS, "last")
+    if known is not None and event.at <= known.at:
+        return ()
+    report = Report(at=event.at, muted=event.muted, asked_at=known.asked_at if known else None)
+    differs = event.digest != _digest(ctx.records, event.at)
+    asks = differs and (report.asked_at is None or ctx.now - report.asked_at >= _ASKED_AGAIN)
+    if asks:
+        report = with_changes(report, asked_at=ctx.now)
+    ctx.records.put(REPORTS, report)
+    return (AlertingAsk(at=ctx.now),) if asks else ()
+
+
+def _keep(collection: Collection[T], key: str, event: T, records: Records) -> None:
+    known = records.get(collection, key)
+    if known is None or known.sequence < event.sequence:
+        records.put(collection, event)
+
+
+def _digest(records: Records, at: datetime) -> str:
+    silences = (each for each in records.find(SILENCES) if each.ends_at > at)
+    known = [(each.silence_id, each.sequence) for each in silences]
+    known += [(each.rule_id, each.sequence) for each in records.find(RULES, status=_SHOWN)]
+    return digest_of(known)
+
+
+class Alerting:
+    """Silences and rules in the client's own store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def silences(self) -> list[SilenceChanged]:
+        """Those in force, those to come, and those that ended within ``KEPT``."""
+        with self._store.reading() as records:
+            return records.find(SILENCES)
+
+    def rules(self) -> list[CorrelationChanged]:
+        """All rules that are known."""
+        with self._store.reading() as records:
+            return records.find(RULES)
+
+    def report(self) -> Report | None:
+        """The healer's last report, None before the first."""
+        with self._store.reading() as records:
+            return records.get(REPORTS, "last")
+
+    def take(self, change: SilenceChanged) -> None:
+        """Show a silence at once that a person made or ended here; its event comes as well."""
+        with self._store.transaction() as records:
+            _keep(SILENCES, change.silence_id, change, records)

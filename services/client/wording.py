@@ -32,6 +32,7 @@ _SHAPES = {
 }
 """The form that a field with a pattern must have, in words."""
 _KINDS = {
+    "missing": "is required",
     "dict_type": "must be a mapping of names to values",
     "list_type": "must be a list",
     "tuple_type": "must be a list",

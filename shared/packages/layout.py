@@ -43,7 +43,10 @@ def _no_code_folder(inventory: Inventory) -> str:
         return f"the package holds several code folders: {_listed(several)}; submit one of them"
     if any("\\" in name for name in inventory.top):
         return "the package's names have backslashes for slashes: pack it with `tshell pack`"
-    return f"the package holds no <name>/code folder, but {_listed(inventory.top)}"
+    return (
+        f"the package holds no <name>/code folder, but {_listed(inventory.top)}: put the programs "
+        "into a folder 'code' of the folder that you submit"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -101,6 +101,45 @@ def test_every_page_that_changes_is_live_and_every_list_is_filtered_by_its_addre
     assert unfiltered == whole, "the overview, and pages of one thing"
 
 
+@pytest.mark.parametrize("page", ["/alerts", "/forecasts", "/metrics"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_filter_leaves_the_phone_to_the_list_and_is_open_where_there_is_room(
+    page: str, scheme: str, browser: Browser, console: FullConsole
+) -> None:
+    controls = "return [...document.querySelectorAll('.filter input')]"
+    seen = (
+        f"{controls}.filter((each) => each.checkVisibility({{contentVisibilityAuto: true}})).length"
+    )
+    top = (
+        "return document.querySelector('main tbody tr, main .list li').getBoundingClientRect().top"
+    )
+    browser.open(f"{console.url}{page}")
+    browser.seen_as(1280, scheme)
+    assert browser.run(seen) >= 3
+    browser.seen_as(390, scheme)
+    assert browser.run(seen) == 0
+    assert browser.run(top) < 500
+    browser.run("document.querySelector('.filters summary').click(); return 1")
+    until(lambda: browser.run(seen) >= 3)
+    browser.open(f"{console.url}{page}?search=nothing-of-this-name")
+    assert browser.run(seen) >= 3, "what is filtered by shows"
+
+
+def test_no_word_of_an_alerts_state_is_broken(browser: Browser, console: FullConsole) -> None:
+    browser.open(f"{console.url}/alerts")
+    for width in (390, 768, 1024, 1280, 1920):
+        browser.seen_as(width, "light")
+        lines = (
+            "return [...document.querySelectorAll('[data-label=State] small')]"
+            ".filter((each) => /^\\w+$/.test(each.textContent.trim()))"
+            ".map((each) => { const range = document.createRange(); range.selectNodeContents(each);"
+            " return range.getClientRects().length; })"
+        )
+        found = browser.run(lines)
+        assert found, "some are notified"
+        assert set(found) == {1}, width
+
+
 def test_the_own_script_has_at_most_300_lines() -> None:
     lines = [len(each.read_text().splitlines()) for each in SCRIPTS.glob("*.js")]
     assert 0 < sum(lines) <= 300

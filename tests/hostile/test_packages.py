@@ -505,7 +505,8 @@ def test_the_main_program_is_looked_for_before_the_upload(digits: Path, tmp_path
     (digits / "programs").rename(digits / "code")
     assert "is a program, not a package" in check(digits / "code" / "main.py")[0]
     other = archive(tmp_path / "other.tar.gz", file("a/main.py"), file("b/main.py"))
-    assert check(other) == ("the package holds no <name>/code folder, but 'a', 'b'",)
+    (fault,) = check(other)
+    assert fault.startswith("the package holds no <name>/code folder, but 'a', 'b': put the")
 
 
 def test_what_lies_beside_the_one_folder_with_code_does_no_harm(tmp_path: Path) -> None:

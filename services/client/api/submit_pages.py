@@ -24,12 +24,18 @@ from services.client.job_file import FaultyJobFileError
 from services.client.job_form import Input, body_of, filled_by, inputs, is_tfjob
 from services.client.wording import faults
 from shared.contracts import Fault, JobPlanned
-from shared.packages import pack
+from shared.packages import check, pack
 from shared.packages.folder import LEFT_OUT, OF_AN_ENVIRONMENT
+from shared.packages.places import is_package
+from shared.storage import StorageError
 from shared.tfjob import NotImportableError, import_tfjob, write
 
 _PLAN_S, _LOOK_S = 10.0, 0.1
 _MAX_FIELD_CHARS = 20_000
+_LOOKED_INTO = 16 * 2**20
+"""Bytes; larger packages are not downloaded for the plan."""
+_COLONS = 2
+_NO_CODE = "no folder was given: what the commands run has to be in the image"
 routes = APIRouter(include_in_schema=False)
 
 
@@ -80,6 +86,7 @@ def sent(client: Provided, form: SentForm) -> Response:
         body["submitted_by"] = form.by[:128]
         if fields.get("do") == "submit":
             return RedirectResponse(f"/jobs/{submit_job(client, body).job_id}", 303)
+        _check_package(client, body)
         plan = _planned(client, dict(body))
     except FaultyJobFileError as error:
         wrong = [Fault(field="", problem=line) for line in str(error).splitlines()]
@@ -106,14 +113,43 @@ def _body(
         return body_of(fields, rest) | package, ()
     found = import_tfjob(rest.encode(), own_code=bool(package))
     project = fields.get("project", "").strip()
+    notes: tuple[str, ...] = tuple(found.notes)
     body = {"main": "main.py"} | found.body | package | ({"project": project} if project else {})
     if not package:
+        notes = (*notes, _NO_CODE)
         with tempfile.TemporaryDirectory(prefix="barograph-tfjob-") as folder:
             write(found.commands, Path(folder) / "package")
             packed = pack(Path(folder) / "package", Path(folder) / "package.tar.gz")
             kept = stored(client, own_project(project), packed.path, packed.sha256)
             body["package"] = kept.package
-    return body, found.notes
+    return body, notes
+
+
+def _check_package(client: Client, body: dict[str, Any]) -> None:
+    """Look into a package that is not large: its main program may be missing.
+
+    Of others, and of those in other places, the job says it when it starts.
+
+    Raises:
+        Refusal: when it is no package with this main program.
+    """
+    bucket, project = client.settings.s3_bucket, own_project(str(body.get("project", "")))
+    reference, main = str(body.get("package", "")), str(body.get("main", ""))
+    if not main or reference.count(":") != _COLONS or not is_package(reference, bucket, project):
+        return
+    key = "/".join(reference.split(":")[1:])
+    try:
+        known = client.objects.head(bucket, key)
+        if known is None or known.size > _LOOKED_INTO:
+            return
+        with tempfile.TemporaryDirectory(prefix="barograph-plan-") as folder:
+            archive = Path(folder) / "package.tar.gz"
+            client.objects.fetch(bucket, key, archive)
+            found = check(archive, main)
+    except StorageError:
+        return
+    if found:
+        raise Refusal(422, *(Fault(field="", problem=problem) for problem in found))
 
 
 def _planned(client: Client, body: dict[str, Any]) -> JobPlanned | None:

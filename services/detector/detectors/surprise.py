@@ -230,6 +230,14 @@ class Surprise(Detector):
         return (
             f"{numbers['value']:.6g} where {numbers['expected']:.6g} was expected, "
             f"{numbers['score']:.3g} usual deviations over three points; rarity "
-            f"{numbers['rarity']:.2f}, seen once in {7 / max(rate, 1e-9):.3g} days; reported from "
-            f"{numbers['threshold']:.2f}" + (f"; {reasons}" if reasons else "")
+            f"{numbers['rarity']:.2f}, seen once in {_days(7 / max(rate, 1e-9))} days; "
+            f"reported from {numbers['threshold']:.2f}" + (f"; {reasons}" if reasons else "")
         )
+
+
+_EXPONENT = 1000
+
+
+def _days(number: float) -> str:
+    """A number of days as people write it, without an exponent."""
+    return f"{number:,.0f}" if number >= _EXPONENT else f"{number:.3g}"

@@ -170,7 +170,7 @@ def test_no_name_leads_to_another_door_of_the_healers(
     assert answer.status_code in {303, 404, 405, 422}
     for method, asked, _ in peer.asked:
         assert (method, asked.count("/")) in {("DELETE", 4), ("POST", 5)}, asked
-        assert not re.search(r"/\.{1,2}(/|$)|[?#]", asked)
+        assert not re.search(r"/\.{1,2}(/|$)|[?#]", asked.removesuffix("?by=Ann"))
 
 
 @pytest.mark.parametrize("field", ["hours", "window_hours"])

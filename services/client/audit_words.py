@@ -8,13 +8,13 @@ from typing import Any
 from shared.contracts import ActionState, Level
 
 Entry = Mapping[str, Any]
-_LEVELS = {
+_LEVELS: dict[str, str] = {
     Level.OBSERVE: "it is observed only",
     Level.SUGGEST: "people are notified and shown what would help",
     Level.APPROVE: "a person has to approve the action",
     Level.AUTOMATIC: "the action runs by itself",
 }
-_ACTIONS = {
+_ACTIONS: dict[str, str] = {
     ActionState.PROPOSED: "was proposed",
     ActionState.RUNNING: "began",
     ActionState.VERIFYING: "is done, and its effect is being verified",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from replay.course import Course
+    from replay.partitions import Emitted
     from shared.samples import SampleBatch
 
 M = TypeVar("M", bound="BaseModel")
@@ -37,9 +41,10 @@ _HEADS = (
 
 def replay(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="Recorded series: CSV, Parquet or the JSON answer of a Prometheus range query."
+            help="Recorded series: CSV, Parquet or the JSON answer of a Prometheus range query; "
+            "`s3://BUCKET/KEY` is an object, `s3://BUCKET/PREFIX/` all below it."
         ),
     ],
     *,
@@ -61,6 +66,19 @@ def replay(
             max=64,
         ),
     ] = 0,
+    share: Annotated[
+        str,
+        typer.Option(
+            help="Replay only the machines of one share, such as `0/8` for the first of eight, "
+            "and write what they say to --to."
+        ),
+    ] = "",
+    to: Annotated[
+        str, typer.Option(help="The file or object that --share writes, for --join.")
+    ] = "",
+    join: Annotated[
+        bool, typer.Option("--join", help="The files are shares: put them together.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Run recorded series through detector, predictor and policy in virtual time.
@@ -68,22 +86,73 @@ def replay(
     Settings are those of the services: what is not given here is taken from
     BAROGRAPH_DETECTOR_ENGINE, BAROGRAPH_PREDICTOR_ENGINE and BAROGRAPH_HEALER_POLICY.
     """
-    from replay.figures import figures
     from replay.sources import UnreadableError, read
 
-    begin = time.monotonic()
+    begin, tick_ms = time.monotonic(), max(1, round(tick * 1000))
     try:
         course = _course(detector, predictor, policy)
-        samples = read(files)
+        with tempfile.TemporaryDirectory() as folder:
+            if share:
+                _write_share(course, _local(files, folder), tick_ms, share, to)
+                return
+            if join:
+                _join(course, _local(files, folder), events)
+            else:
+                _run(course, read(_local(files, folder)), tick_ms, processes, events)
     except UnreadableError as error:
         typer.echo(f"cannot replay: {error}", err=True)
         raise typer.Exit(2) from None
-    _run(course, samples, max(1, round(tick * 1000)), processes, events)
+    _tell(course, time.monotonic() - begin, as_json)
+
+
+def _local(files: list[str], folder: str) -> list[Path]:
+    from replay.places import fetched
+
+    return fetched(files, Path(folder))
+
+
+def _tell(course: Course, seconds: float, as_json: bool) -> None:
+    from replay.figures import figures
+
     found = figures(course.outcome)
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        _show(found, time.monotonic() - begin)
+        _show(found, seconds)
+
+
+def _write_share(course: Course, files: list[Path], tick_ms: int, written: str, to: str) -> None:
+    """Replay one share's machines and put what they say to its place, whole or not at all."""
+    from replay.partitions import run_share
+    from replay.places import is_stored, stored
+    from replay.shares import Recording, Share, write
+    from replay.sources import UnreadableError, read
+
+    try:
+        share = Share.parsed(written)
+    except ValueError as error:
+        raise UnreadableError(str(error)) from None
+    if not to:
+        raise UnreadableError("--to names the file or object that the share is written to")
+    samples = read(files)
+    recording = Recording.of(samples, tick_ms, course.settings)
+    steps = run_share(samples, tick_ms, course.settings, share.number, share.of)
+    with tempfile.TemporaryDirectory(dir=None if is_stored(to) else Path(to).parent) as folder:
+        path = Path(folder, "share")
+        with path.open("wb") as output:
+            write(output, share, recording, steps)
+        if is_stored(to):
+            stored(path, to)
+        else:
+            path.replace(to)
+
+
+def _join(course: Course, files: list[Path], events: Path | None) -> None:
+    from replay.shares import Joined
+
+    with ExitStack() as stack:
+        joined = Joined(stack, files)
+        _write(course.follow(joined.recording, joined.steps()), events)
 
 
 def _course(detector: str, predictor: str, policy: str) -> Course:
@@ -105,13 +174,19 @@ def _run(
     from replay.course import processes_for
 
     waiting = Console(stderr=True).status(f"replaying {len(samples):,} samples")  # on a terminal
-    with (events or Path(os.devnull)).open("wb") as output, waiting:
-        for event in course.run(
+    with waiting:
+        found = course.run(
             samples,
             tick_ms,
             processes=processes or processes_for(samples),
             texts=events is not None,
-        ):
+        )
+        _write(found, events)
+
+
+def _write(found: Iterable[Emitted], events: Path | None) -> None:
+    with (events or Path(os.devnull)).open("wb") as output:
+        for event in found:
             if event.text is not None:
                 output.write(event.text + b"\n")
 

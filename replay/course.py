@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
-import numpy as np
-
-from replay.partitions import Emitted, run
+from replay.partitions import Emitted, Kept, run
+from replay.shares import Recording
 from services.detector.settings import EngineSettings as DetectorSettings
 from services.healer.model.decision import Facts
 from services.healer.model.policy import Policy
@@ -94,7 +93,7 @@ class Course:
     def __init__(
         self, detector: DetectorSettings, predictor: PredictorSettings, policy: Policy
     ) -> None:
-        self._settings = detector, predictor
+        self.settings = detector, predictor
         self._policy = policy
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, tuple[int, _Open]] = {}
@@ -108,12 +107,18 @@ class Course:
 
         ``processes``: so many partitions work side by side; the events are the same.
         """
+        found = Recording.of(samples, tick_ms, self.settings)
+        steps = run(samples, tick_ms, self.settings, processes=processes, texts=texts)
+        return self.follow(found, steps)
+
+    def follow(
+        self, recording: Recording, steps: Iterable[list[Emitted] | list[Kept]]
+    ) -> Iterator[Emitted]:
+        """Every event of ``steps``; ``outcome`` is whole when they have ended."""
         out = self.outcome
-        out.samples = len(samples)
-        out.machines = len(np.unique(samples.host_code))
-        if len(samples):
-            out.begin_ms, out.end_ms = int(samples.time_ms[0]), int(samples.time_ms[-1])
-        for step in run(samples, tick_ms, self._settings, processes=processes, texts=texts):
+        out.samples, out.machines = recording.samples, recording.machines
+        out.begin_ms, out.end_ms = recording.begin_ms, recording.end_ms
+        for step in steps:
             for one in step:
                 if isinstance(one, Emitted):
                     self._note(one.event)

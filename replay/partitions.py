@@ -7,7 +7,7 @@ also where it has no sample: so what is said does not depend on how many partiti
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -79,10 +79,20 @@ class Partition:
         text = None
         if self.texts:
             text = orjson.dumps({"type": event.TYPE, **event.model_dump(mode="json")})
-        curves = {"recent", "forecast"} & type(event).model_fields.keys()
-        slim = changed(event, **dict.fromkeys(curves, ()))
-        series = getattr(event, "series", None)
-        return Emitted(slim, text, (turn, series.text() if series else ""))
+        return slim(event, turn, text)
+
+
+def slim(event: Message, turn: int, text: bytes | None) -> Emitted:
+    """An event without its curves; predictions have the first turn in a tick."""
+    curves = {"recent", "forecast"} & type(event).model_fields.keys()
+    series = getattr(event, "series", None)
+    order = (turn, series.text() if series else "")
+    return Emitted(changed(event, **dict.fromkeys(curves, ())), text, order)
+
+
+def ordered(events: Iterable[Emitted]) -> list[Emitted]:
+    """The events of one tick, from whatever partitions, in their order."""
+    return sorted(events, key=lambda event: event.order)
 
 
 def run(
@@ -110,6 +120,21 @@ def run(
         yield from _merged([parts[0].run(), *(iter(one) for one in beside)])
 
 
+def run_share(
+    samples: SampleBatch,
+    tick_ms: int,
+    settings: tuple[DetectorSettings, PredictorSettings],
+    number: int,
+    of: int,
+) -> Iterator[list[Emitted] | list[Kept]]:
+    """As ``run``, of the machines in one of several shares, by the clock of all machines."""
+    mine = np.array([partition_of(host, of) == number for host in samples.hosts], dtype=bool)
+    part = Partition(
+        samples.select(mine[samples.host_code]), clock_of(samples, tick_ms), *settings, texts=True
+    )
+    yield from _merged([part.run()])
+
+
 def _merged(
     parts: Sequence[Iterator[list[Emitted] | Kept]],
 ) -> Iterator[list[Emitted] | list[Kept]]:
@@ -119,7 +144,7 @@ def _merged(
             yield kept
         else:
             emitted = [event for one in step if isinstance(one, list) for event in one]
-            yield sorted(emitted, key=lambda event: event.order)
+            yield ordered(emitted)
 
 
 class _Beside:

@@ -119,6 +119,7 @@ ADAPTER = {"docs/how-to/scale.md#3"}
 COMPOSE_OVERRIDES = {"docs/how-to/who-may-do-what.md#2"}
 JOB_FILES = {"docs/how-to/run-a-job.md#1"}
 TFJOBS = {"docs/how-to/run-a-job.md#7"}
+INDEXED_JOBS = {"docs/how-to/replay.md#2"}
 READERS = [
     *JSON,
     *TOML,
@@ -129,6 +130,7 @@ READERS = [
     *COMPOSE_OVERRIDES,
     *JOB_FILES,
     *TFJOBS,
+    *INDEXED_JOBS,
 ]
 
 
@@ -428,6 +430,16 @@ def test_a_jobs_file_is_one(block: Block) -> None:
 @pytest.mark.parametrize("block", chosen(TFJOBS), ids=str)
 def test_a_tfjob_can_be_imported(block: Block) -> None:
     import_tfjob(block.text.encode())
+
+
+@pytest.mark.parametrize("block", chosen(INDEXED_JOBS), ids=str)
+def test_an_indexed_job_has_a_pod_for_each_share(block: Block) -> None:
+    spec = yaml.safe_load(block.text)["spec"]
+    assert spec["completionMode"] == "Indexed"
+    (container,) = spec["template"]["spec"]["containers"]
+    written = " ".join([*container["command"], *container["args"]])
+    check(written.replace("$(JOB_COMPLETION_INDEX)", "0").split())
+    assert f"--share $(JOB_COMPLETION_INDEX)/{spec['completions']} " in written
 
 
 def test_the_images_that_are_built_for_the_chart_are_all_that_it_runs() -> None:

@@ -7,57 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 from typer.testing import CliRunner
 
 from replay.sources import UnreadableError, clock_of, read, ticks
 from shared.cli.application import complete
-
-_DISK = "df.bytes.used.percent"
-_BEGIN_S = 1_700_000_400
-_POLICY = {"rules": [{"items": "df.*", "mode": "automatic", "remediation": "clean-logs"}]}
-
-
-def _values(hours: int = 150) -> dict[str, np.ndarray]:
-    """One disk fills at hour 120; one stays; one jumps at hour 100, unannounced."""
-    noise = np.random.default_rng(1).normal(scale=0.2, size=(3, hours))
-    steps = np.arange(hours)
-    fills, stays = 30 + 0.5 * steps + noise[0], 40 + noise[1]
-    return {"a": fills, "d": stays, "c": np.where(steps < 100, 40.0, 95.0) + noise[2]}
-
-
-def _rows() -> list[tuple[str, str, int, float]]:
-    return [
-        (host, _DISK, _BEGIN_S + 3600 * hour, float(value))
-        for host, values in _values().items()
-        for hour, value in enumerate(values)
-    ]
+from tests.unit.replay.recorded import BEGIN_S, DISK, POLICY, disk_rows, disk_values, write_parquet
 
 
 def _csv(path: Path) -> Path:
-    lines = [f"{host},{item},{time},{value!r}" for host, item, time, value in _rows()]
+    lines = [f"{host},{item},{time},{value!r}" for host, item, time, value in disk_rows()]
     path.write_text("\n".join(["host,item,time,value", *lines]) + "\n")
-    return path
-
-
-def _parquet(path: Path) -> Path:
-    host, item, time, value = zip(*_rows(), strict=True)
-    stamps = pa.array([1000 * t for t in time], pa.timestamp("ms"))
-    parquet.write_table(
-        pa.table({"host": host, "item": item, "time": stamps, "value": value}), path
-    )
     return path
 
 
 def _prometheus(path: Path) -> Path:
     result = [
         {
-            "metric": {"__name__": _DISK, "instance": f"{host}:9100", "job": "node"},
-            "values": [[_BEGIN_S + 3600 * k, repr(float(v))] for k, v in enumerate(values)],
+            "metric": {"__name__": DISK, "instance": f"{host}:9100", "job": "node"},
+            "values": [[BEGIN_S + 3600 * k, repr(float(v))] for k, v in enumerate(values)],
         }
-        for host, values in _values().items()
+        for host, values in disk_values().items()
     ]
     path.write_text(json.dumps({"status": "success", "data": {"result": result}}))
     return path
@@ -65,7 +35,7 @@ def _prometheus(path: Path) -> Path:
 
 def _run(*arguments: str) -> dict:
     done = CliRunner().invoke(
-        complete(), ["replay", *arguments, "--json", "--policy", json.dumps(_POLICY)]
+        complete(), ["replay", *arguments, "--json", "--policy", json.dumps(POLICY)]
     )
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
@@ -80,7 +50,7 @@ class Replayed:
 
 
 def _replayed(folder: Path, processes: int) -> Replayed:
-    path, written = _parquet(folder / "recorded.parquet"), folder / f"{processes}.jsonl"
+    path, written = write_parquet(folder / "recorded.parquet"), folder / f"{processes}.jsonl"
     result = _run(str(path), "--processes", str(processes), "--events", str(written))
     return Replayed(result, written.read_bytes())
 
@@ -93,7 +63,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
 def test_it_tells_alarms_with_and_without_the_system(replayed: Replayed) -> None:
     found = replayed.result
     assert (found["machines"], found["series"], found["samples"]) == (3, 3, 450)
-    disk = found["items"][_DISK]
+    disk = found["items"][DISK]
     assert (disk["alarms_without"], disk["alarms_with"]) == (2, 1)
     assert disk["reduction"] == 0.5
     assert disk["missed_rate"] == 0.5
@@ -107,7 +77,7 @@ def test_every_kind_of_file_gives_the_same_samples(tmp_path: Path) -> None:
         read([path])
         for path in (
             _csv(tmp_path / "recorded.csv"),
-            _parquet(tmp_path / "recorded.parquet"),
+            write_parquet(tmp_path / "recorded.parquet"),
             _prometheus(tmp_path / "range.json"),
         )
     ]
@@ -129,7 +99,7 @@ def test_a_second_run_says_the_same_and_so_do_partitions_side_by_side(
 
 
 def test_probabilities_are_scored_when_their_time_has_come(replayed: Replayed) -> None:
-    disk = replayed.result["items"][_DISK]
+    disk = replayed.result["items"][DISK]
     assert 0 <= disk["brier"] < 0.2
     assert disk["brier_skill"] is not None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -116,11 +117,12 @@ class Scene:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for child in self._children:
-            child.kill()
-            child.wait()
-        with self.working("stopping everything"):
-            self.stack.stop()
+        # Whoever is impatient presses Ctrl-C again: what has begun to stop is stopped.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._stop()
+        finally:
+            signal.signal(signal.SIGINT, before)
         if self.keep or kind is not None:
             file = self.stack.file
             self.console.print(
@@ -129,6 +131,17 @@ class Scene:
             )
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _stop(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
+        with self.working("stopping everything"):
+            settings = self.stack.environment("task")
+            self.stack.stop()
+            # Programs of jobs outlive a stack; nobody will start this one again.
+            sweep = [sys.executable, "-m", "services.task", "sweep"]
+            subprocess.run(sweep, cwd=ROOT, env=settings, stdout=subprocess.DEVNULL, check=False)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from examples.demo.noise import WithoutNotes
 from examples.demo.scene import PartFailedError, Scene
 from examples.demo.summary import Chapter
 from examples.demo.tap import Tap
+from shared.embedded.stack import Stack
 from shared.embedded.stackfile import StackFile
 
 _T = TypeVar("_T")
@@ -120,6 +122,32 @@ def test_ctrl_c_reaches_the_demonstration_alone_which_ends_what_it_has_started()
         assert os.getpgid(child.pid) == child.pid
     finally:
         child.communicate()
+
+
+def test_nothing_of_an_interrupted_demonstration_goes_on_not_even_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    scene = Scene(Console(file=StringIO()), directory=tmp_path)
+
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # the second one
+        done.append("stopped")
+
+    def run(command: list[str], env: dict[str, str], **_: object) -> None:
+        done.append((command[1:], env))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    settings = {"BAROGRAPH_TASK_WORK_DIR": "here"}
+    file = SimpleNamespace(logs="logs", maildir="mails")
+    stack = SimpleNamespace(stop=stop, environment=lambda _: settings, file=file)
+    scene.stack = cast("Stack", stack)
+    handler = signal.getsignal(signal.SIGINT)
+
+    scene.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+    assert done == ["stopped", (["-m", "services.task", "sweep"], settings)]
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_what_takes_a_while_is_said_before_it_begins() -> None:

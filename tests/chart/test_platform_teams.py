@@ -16,7 +16,7 @@ from tests.chart.rendering import CHART, Manifest, containers, named, pods, rend
 
 SERVICES = ("client", "task", "autospec", "detector", "predictor", "healer")
 # The oldest that the chart allows, and the newest it is tried with.
-VERSIONS = ("1.31.0", "1.35.0")
+VERSIONS = [f"1.{minor}.0" for minor in range(31, 36)]
 # The API groups of operators, whose kinds are in no release of Kubernetes.
 _OPERATORS = ("monitoring.coreos.com/", "keda.sh/", "gateway.networking.k8s.io/")
 _CONNECTED = {

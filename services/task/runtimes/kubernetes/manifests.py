@@ -143,7 +143,12 @@ def _spec(submit: JobSubmit, completions: int) -> Object:
         "podReplacementPolicy": "Failed",
         # A disruption is nobody's failure; what else ended a pod is judged by us.
         "podFailurePolicy": {
-            "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+            "rules": [
+                {
+                    "action": "Ignore",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                }
+            ]
         },
         # Should nobody be there to end it.
         "activeDeadlineSeconds": int(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
 from services.task.runtimes.kubernetes import mounts, names
@@ -27,12 +28,22 @@ def containers(pod: Object) -> dict[str, Object]:
     return {each["name"]: each for each in [*pod["initContainers"], *pod["containers"]]}
 
 
+_CLAIMS_SINCE = 34
 every_case = pytest.mark.parametrize("case", CASES)
 
 
 @every_case
 def test_objects_are_as_they_were(case: str) -> None:
     assert objects(case) == json.loads((GOLDEN / f"{case}.json").read_text())
+
+
+@pytest.mark.parametrize("minor", range(31, 36))
+def test_objects_fit_the_schemas_of_every_version_that_is_supported(minor: int) -> None:
+    for case in CASES:
+        for each in objects(case):
+            if each["kind"] == "ResourceClaimTemplate" and minor < _CLAIMS_SINCE:
+                continue  # asked for only where the API server serves it
+            kubernetes_validate.validate(each, f"1.{minor}.0", strict=True)
 
 
 def test_every_golden_file_has_its_case() -> None:

@@ -157,7 +157,10 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
         findings.note(ours.at("args"), text)
     relative = [w for w in replica.argv if re.fullmatch(r"[^/\s]\S*\.py", w)]
     if relative and not replica.cwd:
-        text = f"{relative[0]} is looked for in the package: give workingDir or a whole path"
+        text = (
+            f"{relative[0]} is looked for in a folder without code of yours: give workingDir or its"
+            " whole path in the image, or bring the code: tshell submit FOLDER -f FILE"
+        )
         findings.note(ours.at("command"), text)
 
 

@@ -521,6 +521,19 @@ def test_a_command_is_needed_unless_code_is_given() -> None:
     assert imported.commands == {}
 
 
+def test_a_program_that_no_folder_brings_is_noted_with_both_ways_out() -> None:
+    def change(document) -> None:
+        container(document)["command"] = ["python", "train.py"]
+
+    def notes(imported: Imported) -> list[str]:
+        return [note for note in imported.notes if "train.py" in note]
+
+    (note,) = notes(import_tfjob(tfjob(change)))
+    assert "workingDir" in note
+    assert "tshell submit FOLDER -f FILE" in note
+    assert notes(import_tfjob(tfjob(change), own_code=True)) == []
+
+
 def test_each_role_keeps_the_image_it_asked_for() -> None:
     def change(document) -> None:
         container(document)["image"] = "example.org/digits:gpu"

@@ -118,7 +118,7 @@ def runner(url: str, count: int, store_url: str = "") -> float:
         clock.tick()
         return ()
 
-    settings = ServiceSettings(broker_url=url, log_level="WARNING")  # type: ignore[arg-type]
+    settings = ServiceSettings(broker_url=url, log_level="WARNING")  # type: ignore[arg-type] # pydantic parses it
     store = Store(store_url) if store_url else None
     service = Service("task", settings, handlers={JobCancel: handle}, store=store)
     service.start()

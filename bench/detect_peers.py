@@ -7,6 +7,7 @@ and gives a function that judges and learns some points after it and returns how
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def ewma_numpy(data: Floats, past: int) -> Work:
     return work
 
 
-def _river(make: Callable[[], object]) -> Peer:
+def _river(make: Callable[[], Any]) -> Peer:
     def peer(data: Floats, past: int) -> Work:
         models = [make() for _ in range(_MODELS)]
 
@@ -65,8 +66,8 @@ def _river(make: Callable[[], object]) -> Peer:
             for row in points:
                 for at, model in enumerate(models):
                     x = {"x": float(row[at])}
-                    model.score_one(x)  # type: ignore[attr-defined]
-                    model.learn_one(x)  # type: ignore[attr-defined]
+                    model.score_one(x)
+                    model.learn_one(x)
             return len(points) * len(models)
 
         run(data[:past])

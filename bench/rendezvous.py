@@ -55,7 +55,7 @@ class Members(threading.Thread):
         self._link.close()
 
     def _heard(self, _channel: object, method: object, _properties: object, _body: bytes) -> None:
-        word = method.routing_key.rpartition(".")[2]  # type: ignore[attr-defined]
+        word = method.routing_key.rpartition(".")[2]  # type: ignore[attr-defined] # pika's stubs are coarse
         self.came[word].append(time.monotonic())
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from shared.embedded.broker_users import definitions, random_passwords  # noqa: E402
-from shared.embedded.object_store_tls import new_identity  # noqa: E402
-from shared.messaging.tokens import new_signing_key, public_key  # noqa: E402
+from shared.embedded.broker_users import definitions, random_passwords  # noqa: E402 - the path is set above
+from shared.embedded.object_store_tls import new_identity  # noqa: E402 - as above
+from shared.messaging.tokens import new_signing_key, public_key  # noqa: E402 - as above
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class PunctualProtocol(H11Protocol):
 
     _deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn gives no other transport
         super().connection_made(transport)
         opened = transport.get_extra_info("socket")
         if opened is not None and opened.family in {socket.AF_INET, socket.AF_INET6}:

@@ -329,7 +329,7 @@ def _named(name: str) -> list[int]:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
-                with open(f"/proc/{entry.name}/cmdline", "rb") as file:  # noqa: PTH123 - /proc
+                with open(f"/proc/{entry.name}/cmdline", "rb") as file:  # noqa: PTH123 - not a path of ours
                     if file.read().startswith(name.encode()):
                         found.append(int(entry.name))
             except OSError:

@@ -60,7 +60,7 @@ def once(method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         },
     )
     try:
-        with urllib.request.urlopen(request, context=context, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:  # noqa: S310 - as above
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:

@@ -182,8 +182,7 @@ def understood(
     """
     labels = alert.labels
     name = labels.get("alertname", "alert")
-    item = _NOT_ITEM.sub("_", name)[:200].lstrip("0123456789.-")
-    item = item if any(map(str.isalnum, item)) else "alert"
+    item = _item(name)
     host = machine or machines_named(labels)[0]
     ends = alert.ends
     over = alert.status.lower() == "resolved" or (ends is not None and ends <= now)
@@ -210,13 +209,23 @@ def understood(
             # As in Prometheus' own ALERTS series: 1 while the condition holds.
             value=_number(note.get("value", "")),
             threshold=None,
-            sentence=next(filter(None, (note.get(key, "").strip() for key in _SAID)), name)[
-                :_MAX_TEXT
-            ],
+            sentence=_sentence(note, name),
         ),
         over=over,
         ended_ms=int(min(ends or now, now).timestamp() * 1000),
     )
+
+
+def _item(name: str) -> str:
+    """The alert's name as the name of an item, which has fewer characters to choose from."""
+    item = _NOT_ITEM.sub("_", name)[:200].lstrip("0123456789.-")
+    return item if any(map(str.isalnum, item)) else "alert"
+
+
+def _sentence(annotations: Mapping[str, str], name: str) -> str:
+    """The first annotation that says something to people, else the alert's name."""
+    said = (annotations.get(key, "").strip() for key in _SAID)
+    return next(filter(None, said), name)[:_MAX_TEXT]
 
 
 def _kept(labels: Mapping[str, str], host: str, item: str) -> dict[str, str]:

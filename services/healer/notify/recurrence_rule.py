@@ -65,12 +65,8 @@ def parsed(text: str, first: datetime, zone: ZoneInfo) -> Rule:
     freq = parts.pop("FREQ", "")
     if freq not in _FREQUENCIES:
         raise ValueError(f"it needs one FREQ of {', '.join(_FREQUENCIES)}")
-    if "COUNT" in parts and "UNTIL" in parts:
-        raise ValueError("COUNT and UNTIL exclude each other")
     interval = _number("INTERVAL", parts.pop("INTERVAL", "1"), 1, 1000)
-    counted = parts.pop("COUNT", None)
-    count = 0 if counted is None else _number("COUNT", counted, 1, MAX_COUNT)
-    until = parts.pop("UNTIL", "")
+    count, until = _end(parts, zone)
     week_start = parts.pop("WKST", "MO")
     if week_start not in _WEEKDAYS:
         raise ValueError(f"WKST must be one of {', '.join(_WEEKDAYS)}")
@@ -85,7 +81,7 @@ def parsed(text: str, first: datetime, zone: ZoneInfo) -> Rule:
             freq=freq,
             interval=interval,
             occurrences=count,
-            until=_until(until, zone) if until else None,
+            until=until,
             first=first,
             weekdays=weekdays,
             month_days=numbers["BYMONTHDAY"],
@@ -97,6 +93,15 @@ def parsed(text: str, first: datetime, zone: ZoneInfo) -> Rule:
             week_start=_WEEKDAYS.index(week_start),
         )
     )
+
+
+def _end(parts: dict[str, str], zone: ZoneInfo) -> tuple[int, datetime | None]:
+    """Take the end of the starts from ``parts``: their number, 0 for any, or their last moment."""
+    if "COUNT" in parts and "UNTIL" in parts:
+        raise ValueError("COUNT and UNTIL exclude each other")
+    counted, until = parts.pop("COUNT", None), parts.pop("UNTIL", "")
+    count = 0 if counted is None else _number("COUNT", counted, 1, MAX_COUNT)
+    return count, _until(until, zone) if until else None
 
 
 def _parts(text: str) -> dict[str, str]:

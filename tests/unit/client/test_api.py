@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -42,7 +43,7 @@ class Desk:
     """The application with what it stands on."""
 
     def __init__(self, **settings: object) -> None:
-        self.sent: list[object] = []
+        self.sent: list[Any] = []
         self.store = Store("sqlite://")
         self.model, self.objects = ReadModel(self.store), MemoryStore()
         self.alerts = AlertModel(self.store)

@@ -172,7 +172,7 @@ def test_a_job_is_cancelled_in_its_callers_name(desk: Desk) -> None:
     job = {"job_id": "a", "name": "x", "main": "a.py", "package": "barograph:packages:x.tar.gz"}
     assert desk.call("POST", "/api/v1/jobs", json=job, headers=bearer).status_code == 202
     desk.call("POST", "/api/v1/jobs/a/cancel", headers=bearer)
-    assert desk.sent[-1].reason == "cancelled by Sam"  # type: ignore[attr-defined]
+    assert desk.sent[-1].reason == "cancelled by Sam"
 
 
 def test_without_an_api_token_there_are_no_named_ones() -> None:

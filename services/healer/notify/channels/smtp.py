@@ -97,7 +97,7 @@ class _Deadline:
         self._timer.daemon = True
         self._timer.start()
         try:
-            answer: tuple[int, bytes] = super().connect(*args, **kwargs)  # type: ignore[misc]
+            answer: tuple[int, bytes] = super().connect(*args, **kwargs)  # type: ignore[misc] # of smtplib's session, which it is mixed into
         except BaseException:
             # Nobody closes a session that never was, and each timer is a thread.
             self._timer.cancel()
@@ -107,7 +107,7 @@ class _Deadline:
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        super().close()  # type: ignore[misc]
+        super().close()  # type: ignore[misc] # of smtplib's session, which it is mixed into
 
     def _cut(self) -> None:
         if self.sock is not None:

@@ -163,10 +163,26 @@ def _role(submit: JobSubmit, group: str) -> Role:
     return next((role for role in roles if str(role) == group), next(iter(roles)))
 
 
+def _volumes(template: Template, submit: JobSubmit, role: Role) -> list[Object]:
+    """The platform's volumes of a pod, then the job's own."""
+    storage = submit.resources_of(role).storage or template.storage
+    return [
+        {"name": "exchange", "emptyDir": {"sizeLimit": _EXCHANGE}},
+        {"name": "work", "emptyDir": {"sizeLimit": storage}},
+        {"name": "checkpoints", "emptyDir": {"sizeLimit": storage}},
+        {"name": "private", "emptyDir": {"sizeLimit": storage}},
+        {
+            "name": "job",
+            "secret": {"secretName": names.base_name(submit.job_id), "defaultMode": 0o440},
+        },
+        *_trust(template),
+        *mounts.volumes(submit, role),
+    ]
+
+
 def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
     role = _role(submit, group)
     gated = sum(submit.roles().values()) > 1
-    storage = submit.resources_of(role).storage or template.storage
     spec: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -187,18 +203,7 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
             | {"restartPolicy": "Always"},
         ],
         "containers": [containers.program(template, submit, role)],
-        "volumes": [
-            {"name": "exchange", "emptyDir": {"sizeLimit": _EXCHANGE}},
-            {"name": "work", "emptyDir": {"sizeLimit": storage}},
-            {"name": "checkpoints", "emptyDir": {"sizeLimit": storage}},
-            {"name": "private", "emptyDir": {"sizeLimit": storage}},
-            {
-                "name": "job",
-                "secret": {"secretName": names.base_name(submit.job_id), "defaultMode": 0o440},
-            },
-            *_trust(template),
-            *mounts.volumes(submit, role),
-        ],
+        "volumes": _volumes(template, submit, role),
     }
     priority = submit.priority_class or template.priority_class
     optional: Object = {

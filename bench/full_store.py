@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from bench.healer_double import health_of
 from services.client import handlers
 from services.client.alerts.alerting import REPORTS, RULES, SILENCES, Report
 from services.client.alerts.cases import CASES, COUNTED_ITEMS, Case, CountedItem, Outcome
 from services.client.alerts.handlers import action_changed
+from services.client.alerts.machines import HEALTH, STOPS, Stop
 from services.client.alerts.records import ALERTS, CURVES, EPISODES, AlertView, Curve, Episode
 from services.client.records import JOBS, USAGE, JobView
 from services.client.usage_curve import UsageCurve, UsagePoint
@@ -71,6 +73,11 @@ def fill(store: Store, machines: list[str], many: int, now: datetime) -> None:
     with store.transaction() as records:
         records.put_all(JOBS, [_job(n, now) for n in range(many)])
     with store.transaction() as records:
+        records.put_all(HEALTH, [health_of(name, n, now) for n, name in enumerate(machines)])
+        groups = sorted({name.rpartition("-")[0] for name in machines})
+        found = [health_of(name, n, now, scope="group") for n, name in enumerate(groups)]
+        records.put_all(HEALTH, found)
+        records.put(STOPS, Stop(hosts="lab-*", by="Ann", reason="disks are replaced", at=now))
         records.put_all(RULES, [_rule(n, now) for n in range(80)])
         records.put_all(SILENCES, [_silence(n, now) for n in range(40)])
         records.put(REPORTS, Report(at=now, muted=40))

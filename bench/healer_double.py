@@ -16,9 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.healer.health.score import Hour
-from services.healer.health.view import MapWanted, health_map, with_hours
 from shared.contracts import HealthReported, HealthTerm
+from shared.health_map import Hour, MapWanted, health_map, with_hours
 
 AUDITED = 5_000
 _COSTS = (
@@ -32,8 +31,8 @@ _FINE = ("clock offset", "open files", "swap used", "inodes used", "zombies")
 
 def healer_double(machines: list[str], alert_id: str, now: datetime) -> Starlette:
     """The application; ``alert_id`` is the alert that its audit log and narrative are about."""
-    health = {name: _health(name, n, now) for n, name in enumerate(machines)}
-    groups = [_health(name, n, now, scope="group") for n, name in enumerate(_groups(machines))]
+    health = {name: health_of(name, n, now) for n, name in enumerate(machines)}
+    groups = [health_of(name, n, now, scope="group") for n, name in enumerate(_groups(machines))]
 
     def on_map(request: Request) -> Any:
         asked = request.query_params
@@ -45,9 +44,7 @@ def healer_double(machines: list[str], alert_id: str, now: datetime) -> Starlett
     answers: dict[str, Callable[[Request], Any]] = {
         "alerts/{alert_id}/narrative": lambda _: _narrative(now),
         "channels": lambda _: _channels(now),
-        "healing": lambda _: [{"hosts": "lab-*", "by": "Ann", "reason": "disks are replaced"}],
         "health-map": on_map,
-        "health/{name}": lambda asked: health[asked.path_params["name"]].model_dump(mode="json"),
         "health/{name}/hours": lambda asked: _past(asked.path_params["name"], now),
         "reachability": lambda _: {"problems": ["Channel pager has failed since 09:12 UTC."]},
         "notifications": lambda asked: _notifications(asked.query_params.getlist("alert_id"), now),
@@ -67,7 +64,8 @@ def _groups(machines: list[str]) -> list[str]:
     return sorted({name.rpartition("-")[0] for name in machines})
 
 
-def _health(name: str, number: int, now: datetime, scope: str = "machine") -> HealthReported:
+def health_of(name: str, number: int, now: datetime, scope: str = "machine") -> HealthReported:
+    """The health of a machine or group, which depends on its number."""
     costs = _COSTS[: (0, 0, 0, 1, 0, 2, 4)[number % 7]]
     score = 100 - sum(lost for _, lost, _ in costs)
     terms = [HealthTerm(name=term, lost=lost, sentence=text) for term, lost, text in costs]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from services.client import handlers
-from services.client.alerts import alerting
+from services.client.alerts import alerting, machines
 from services.client.alerts import handlers as alerts
 from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
@@ -26,6 +26,8 @@ from shared.contracts import (
     CorrelationChanged,
     CurveAnswered,
     DeadLettersAnswered,
+    HealingSwitched,
+    HealthReported,
     JobAccepted,
     JobCancelled,
     JobFailed,
@@ -88,6 +90,8 @@ _OF_ALERTS: dict[type, Handler] = {
     SilenceChanged: alerting.silence_changed,
     CorrelationChanged: alerting.correlation_changed,
     AlertingReported: alerting.alerting_reported,
+    HealthReported: machines.health_reported,
+    HealingSwitched: machines.healing_switched,
 }
 
 

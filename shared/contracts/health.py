@@ -49,4 +49,5 @@ class HealthReported(Message):
     )
     reclaimable_memory_percent: float = Field(default=0, ge=0, le=100, description="Likewise.")
     machines: int = Field(default=1, ge=0, description="In a group.")
+    hosts: str = Field(default="", max_length=253, description="The pattern of a group's machines.")
     at: AwareDatetime

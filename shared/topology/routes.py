@@ -143,7 +143,7 @@ ROUTES: tuple[Route, ...] = (
         planned=(P.CLIENT,),
     ),
     Route(c.HealingResume, (P.HEALER,), (*_to(P.HEALER), *_AGENT), planned=(P.CLIENT,)),
-    _news(c.HealingSwitched),
+    _news(c.HealingSwitched, *_ALERTS),
     _decision(c.AnomalyJudge),
     Route(c.AnomalyJudged, (P.HEALER,), _to(P.DETECTOR)),
     _decision(c.RuleDecide),
@@ -151,7 +151,7 @@ ROUTES: tuple[Route, ...] = (
     _news(c.SilenceChanged, *_ALERTS),
     _news(c.AlertingReported, *_ALERTS),
     _decision(c.AlertingAsk),
-    _news(c.HealthReported),
+    _news(c.HealthReported, *_ALERTS),
     # Questions of the pages, and their answers.
     Route(c.SeriesSearch, (P.CLIENT,), _asked(P.DETECTOR)),
     Route(c.SeriesFound, (P.DETECTOR,), _ANSWERS),

@@ -1,4 +1,4 @@
-"""What decides on notifications: silences and correlation rules, as the healer's events say."""
+"""Silences and correlation rules, as the healer's events say, and the age of what is known."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from services.client.alerts.machines import STOPPED, STOPS
 from services.client.alerts.records import KEPT
 from shared.changes import with_changes
 from shared.contracts import (
@@ -97,6 +98,7 @@ def _digest(records: Records, at: datetime) -> str:
     silences = (each for each in records.find(SILENCES) if each.ends_at > at)
     known = [(each.silence_id, each.sequence) for each in silences]
     known += [(each.rule_id, each.sequence) for each in records.find(RULES, status=_SHOWN)]
+    known += [(f"stop {each.hosts}", 0) for each in records.find(STOPS, status=STOPPED)]
     return digest_of(known)
 
 

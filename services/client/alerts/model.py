@@ -16,6 +16,7 @@ from services.client.alerts.cases import CASES
 from services.client.alerts.filters import Filter, Group
 from services.client.alerts.handlers import MAX_EVENTS
 from services.client.alerts.ledger import Ledger
+from services.client.alerts.machines import HEALTH, STOPS, Machines
 from services.client.alerts.records import (
     ALERTS,
     CURVES,
@@ -47,6 +48,8 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (CASES, None, 40_000),
     (SILENCES, None, 5_000),
     (RULES, None, 5_000),
+    (HEALTH, None, 20_000),
+    (STOPS, None, 1_000),
 )
 """So many newest records of each collection and status are kept, whatever a storm brings."""
 _FORGOTTEN_AT_ONCE = 1_000
@@ -76,6 +79,7 @@ class AlertModel:
         self._store = store
         self.ledger = Ledger(store)
         self.alerting = Alerting(store)
+        self.machines = Machines(store)
 
     def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
         """The most urgent first; of the same urgency, the newest first."""
@@ -234,11 +238,12 @@ class AlertModel:
 
     def prune(self, now: datetime) -> None:
         """Forget what is older than its time, and the oldest of what is too many."""
-        for collection in (ALERTS, EVENTS, CURVES, ACTIONS, CASES, RULES):
+        for collection in (ALERTS, EVENTS, CURVES, ACTIONS, CASES, RULES, STOPS):
             self._forget(collection, due_before=now)
         self._forget(EPISODES, status=OTHER, due_before=now)
         # A silence may end on the last day of the calendar, after which no time is.
         self._forget(SILENCES, due_before=now - KEPT)
+        self._forget(HEALTH, due_before=now - KEPT)
         # An open prediction is due when it may come true, which is not its end.
         self._forget(EPISODES, status=OPEN_PREDICTION, due_before=now - KEPT)
         for collection, status, most in MAX_KEPT:

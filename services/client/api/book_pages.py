@@ -19,10 +19,11 @@ from services.client.api.faults import refusal
 from services.client.api.forms import SentForm
 from services.client.api.paging import address, neighbours
 from services.client.audit_words import has_sentence, sentence
-from services.client.healer_api import HealerApi, HealerRefused
-from services.client.hours import day_of, strip
+from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailable
+from services.client.hours import Row, day_of, strip
 from services.client.series.addresses import way_of
-from shared.contracts import CorrelationChanged
+from shared.contracts import CorrelationChanged, HealthReported
+from shared.health_map import LEAST_LOST, MapWanted, health_map
 
 _MACHINES_PAGE, _MAX_ALERTS = 300, 50
 _AUDIT_PAGE, _AUDIT_SEARCHED = 100, 5_000
@@ -40,8 +41,8 @@ _IN_SENTENCE = frozenset(
 )
 """Fields of an entry that its sentence says, and ids; the whole entry has them."""
 _MAX_ACTIONS, _LATELY = 10, timedelta(days=7)
-_LEAST_LOST = 0.05
-"""Points; fewer are shown as none."""
+_HOURS_WITHIN_S = 2.0
+"""The pages of machines do not wait for long for what only the healer knows."""
 routes = APIRouter(include_in_schema=False)
 
 
@@ -55,42 +56,64 @@ def machines(
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> HTMLResponse:
     asked = {"verdict": verdict, "search": search, "group": group, "term": term}
-    found = client.healer.get("health-map", **asked, offset=offset, limit=_MACHINES_PAGE)
+    reports, groups = client.alerts.machines.reports()
+    hosts = next((each.hosts for each in groups if each.name == group), group)
+    wanted = MapWanted(verdict=verdict, search=search, hosts=hosts, term=term)
+    found = health_map(reports, groups, wanted, offset, _MACHINES_PAGE)
+    hours = _hours_of(client.healer, asked | {"offset": str(offset)})
 
     def way(**change: str) -> str:
         return address("/machines", asked | change)
 
-    counts = found["verdicts"]
+    counts = found.verdicts
     verdicts = [("", sum(counts.values()), way(verdict=""))]
     verdicts += [(v, counts.get(v, 0), way(verdict=v)) for v in _VERDICTS]
     return client.page(
         "machines.html",
         here="machines",
-        machines=[each | {"strip": strip(each["hours"])} for each in found["machines"]],
+        machines=[
+            each.model_dump(exclude={"hours"}) | {"strip": strip((hours or {}).get(each.name, ()))}
+            for each in found.machines
+        ],
+        has_hours=hours is not None,
         verdicts=verdicts,
-        terms=[(t, way(term="" if t["name"] == term else t["name"])) for t in found["terms"]],
-        groups=[(g, way(group="" if g["name"] == group else g["name"])) for g in found["groups"]],
-        **neighbours("/machines", asked, offset, _MACHINES_PAGE, more=found["more"]),
-        stopped=client.healer.get("healing"),
+        terms=[(t, way(term="" if t.name == term else t.name)) for t in found.terms],
+        groups=[(g, way(group="" if g.name == group else g.name)) for g in found.groups],
+        **neighbours("/machines", asked, offset, _MACHINES_PAGE, more=found.more),
+        stopped=client.alerts.machines.stopped(),
+        now=datetime.now(UTC),
+        report=client.alerts.alerting.report(),
         **asked,
     )
+
+
+def _hours_of(healer: HealerApi, asked: dict[str, str]) -> dict[str, Any] | None:
+    """The last day of each machine of this page, which only the healer knows; None without it."""
+    query = asked | {"limit": str(_MACHINES_PAGE)}
+    try:
+        answer = healer.ask("GET", "health-map", params=query, timeout=_HOURS_WITHIN_S).json()
+        return {each["name"]: each["hours"] for each in answer["machines"]}
+    except (HealerUnavailable, HealerRefused, LookupError, TypeError, ValueError):
+        return None
 
 
 @routes.get("/machines/{name}")
 def machine(client: Provided, name: str) -> HTMLResponse:
     found = client.alerts.open_of(name, _MAX_ALERTS)
-    known = _of_machine(client.healer, name)
+    known = client.alerts.machines.report_of(name)
     if known is None and not found:
         what = f"Nothing is known of a machine {name}."
         return client.page("missing.html", 404, here="machines", what=what)
-    past = _of_machine(client.healer, name, "hours")  # none until an hour has ended
+    day, has_hours = _day(client.healer, name)
     forecasts = client.alerts.forecasts_of(name, _MAX_ALERTS)
     return client.page(
         "machine.html",
         here="machines",
         name=name,
         machine=_reported(known) if known else None,
-        day=day_of(past["hours"]) if past else (),
+        day=day,
+        has_hours=has_hours,
+        report=client.alerts.alerting.report(),
         alerts=found,
         forecasts=[(each, way_of(each)) for each in forecasts],
         actions=client.alerts.actions_of(_lately(client.alerts, name), _MAX_ACTIONS),
@@ -99,12 +122,15 @@ def machine(client: Provided, name: str) -> HTMLResponse:
     )
 
 
-def _of_machine(healer: HealerApi, *way: str) -> dict[str, Any] | None:
+def _day(healer: HealerApi, name: str) -> tuple[tuple[Row, ...], bool]:
+    """The machine's last day hour by hour, and whether the healer was there to say it."""
     try:
-        found: dict[str, Any] = healer.get("health", *way)
+        past = healer.ask("GET", "health", name, "hours", timeout=_HOURS_WITHIN_S).json()
+        return tuple(day_of(past["hours"])), True
     except HealerRefused:
-        return None  # it knows of no such machine
-    return found
+        return (), True  # no hour of it has ended yet
+    except (HealerUnavailable, LookupError, TypeError, ValueError):
+        return (), False
 
 
 @routes.post("/healing/{change}")
@@ -112,7 +138,8 @@ def switch(client: Provided, change: Literal["stop", "resume"], form: SentForm) 
     said = {"by": form.by, "reason": form.text("reason"), "hosts": form.text("hosts")}
     if not said["hosts"]:
         raise refusal(422, "say on which machines, e.g. web-*, or * for all", "hosts")
-    client.healer.ask("POST", "healing", change, json=said)
+    answer = client.healer.ask("POST", "healing", change, json=said)
+    client.alerts.machines.switched(said["hosts"], answer)
     return form.back(change, "/machines")
 
 
@@ -178,11 +205,11 @@ def _lately(model: AlertModel, name: str) -> list[AlertView]:
     return model.of_machines([name], now - _LATELY, now, _MAX_ALERTS)
 
 
-def _reported(health: dict[str, Any]) -> dict[str, Any]:
+def _reported(health: HealthReported) -> dict[str, Any]:
     """A machine's report, with the terms that cost points apart from the many that do not."""
-    costly = [term for term in health["terms"] if term["lost"] >= _LEAST_LOST]
-    fine = [term for term in health["terms"] if term["lost"] < _LEAST_LOST]
-    return health | {"at": datetime.fromisoformat(health["at"]), "costly": costly, "fine": fine}
+    costly = [term for term in health.terms if term.lost >= LEAST_LOST]
+    fine = [term for term in health.terms if term.lost < LEAST_LOST]
+    return dict(health) | {"costly": costly, "fine": fine}
 
 
 def _text_of(rule: CorrelationChanged) -> str:

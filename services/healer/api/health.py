@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 
 from services.healer.api.dependencies import Provided
 from services.healer.health.records import HEALTH, PASTS, Past, pasts
-from services.healer.health.view import HealthMap, MapWanted, health_map, with_hours
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts import HealthReported
+from shared.health_map import HealthMap, MapWanted, health_map, with_hours
 
 routes = APIRouter(tags=["health"])
 _MAX_MACHINES = 100_000

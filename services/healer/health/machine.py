@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from services.healer.health.score import Hour, Key
+from services.healer.health.score import Key
+from shared.health_map import Hour
 
 HOURS, HOUR_MS = 24, 3_600_000
 CPU, MEMORY = ("cpu.idle", ""), ("mem.memused.percent", "")

@@ -8,13 +8,14 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict
 
-from services.healer.health.score import Alarms, Hour, of_group
+from services.healer.health.score import Alarms, of_group
 from services.healer.model.action import MACHINES, Machine
 from services.healer.model.incident import INCIDENTS
 from services.healer.model.policy import Group
 from services.healer.model.transitions import Phase
 from shared.contracts import HealthReported, Message
 from shared.contracts.alerts import AlertState, Severity
+from shared.health_map import Hour
 from shared.store import Collection, Records, Store
 
 HEALTH = Collection(
@@ -116,6 +117,7 @@ def groups(records: Records, wanted: tuple[Group, ...], now: datetime) -> Iterat
     for group in wanted:
         members = [m for m in current if fnmatchcase(m.name, group.hosts)]
         if members:
-            report = HealthReported.model_validate({"at": now, **of_group(group.name, members)})
+            fields = {"at": now, "hosts": group.hosts, **of_group(group.name, members)}
+            report = HealthReported.model_validate(fields)
             records.put(HEALTH, report)
             yield report

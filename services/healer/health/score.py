@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.contracts.health import HEALTHY, WATCH, HealthReported, HealthTerm
+from shared.health_map import Hour
 from shared.items import ITEMS
 
 _IDLE_CPU, _IDLE_MEMORY, _BUSY_CPU, _BUSY_MEMORY = 10.0, 40.0, 85.0, 92.0
@@ -64,17 +65,6 @@ _ALARMS = (
     ("warnings", "warning", "warning", 5.0, 20.0),
     ("predicted alarms", "predicted alarm", "predicted", 8.0, 24.0),
 )
-
-
-@dataclass(frozen=True)
-class Hour:
-    """Hourly means of a machine; CPU and memory in percent used, None if unknown."""
-
-    hour: int
-    """Hours since 1970."""
-    score: float
-    cpu: float | None = None
-    memory: float | None = None
 
 
 def terms(values: Mapping[Key, float], alarms: Alarms) -> list[HealthTerm]:

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from services.healer.health.machine import HOUR_MS, HOURS, Machine, count, in_order
-from services.healer.health.score import WEIGHTS, Alarms, Hour, Key, health
+from services.healer.health.score import WEIGHTS, Alarms, Key, health
 from shared.columns import Array, part_of
 from shared.contracts import HealthReported, Message
 from shared.derivation import Deriver
+from shared.health_map import Hour
 from shared.samples import SampleBatch, labels_from
 from shared.service.snapshot_worker import SnapshotWorker, batch_read
 from shared.snapshots import SnapshotStore

@@ -10,13 +10,22 @@ from pydantic import BaseModel, ConfigDict
 
 from services.healer.correlation import rules
 from services.healer.correlation.rules import RULES
+from services.healer.model.action import SWITCHES
 from services.healer.model.notification import NOTIFICATION_STATES, NotificationStatus
 from services.healer.model.transitions import collected
 from services.healer.notify.silences import SILENCES, Silence
+from services.healer.remediations.kill_switch import RESUMPTIONS
 from shared.changes import with_changes
-from shared.contracts import AlertingAsk, AlertingReported, Message, SilenceChanged
+from shared.contracts import (
+    AlertingAsk,
+    AlertingReported,
+    HealingSwitched,
+    Message,
+    SilenceChanged,
+)
 from shared.contracts.alerting import MAX_WINDOWS, digest_of
 from shared.contracts.correlation import RuleState
+from shared.contracts.message import deterministic_id
 from shared.service import Context
 from shared.store import Collection
 
@@ -86,7 +95,28 @@ def asked(_message: AlertingAsk, ctx: Context) -> Iterable[Message]:
     """Everything once more, as it was published last, for who has missed some of it."""
     silences = [_event(each, ctx.now) for each in ctx.records.find(PUBLISHED)]
     found = ctx.records.find(RULES, status=[state.value for state in _SHOWN])
-    return (*silences, *(rules.news(rule, ctx) for rule in found), _report(ctx))
+    news = (rules.news(rule, ctx) for rule in found)
+    return (*silences, *news, *_switches(ctx), _report(ctx))
+
+
+def _switches(ctx: Context) -> Iterator[HealingSwitched]:
+    """The stops in force, and the revocations that are remembered."""
+    for switch in ctx.records.find(SWITCHES):
+        yield _switched(switch.hosts, switch.at, switch.by, switch.reason, stopped=True)
+    for revoked in ctx.records.find(RESUMPTIONS):
+        if ctx.records.get(SWITCHES, revoked.hosts) is None:
+            yield _switched(revoked.hosts, revoked.at, "healer", "", stopped=False)
+
+
+def _switched(hosts: str, at: datetime, by: str, reason: str, *, stopped: bool) -> HealingSwitched:
+    return HealingSwitched(
+        switch_id=deterministic_id("switch", hosts, stopped, at.isoformat()),
+        hosts=hosts,
+        stopped=stopped,
+        by=by,
+        reason=reason,
+        at=at,
+    )
 
 
 def _report(ctx: Context) -> AlertingReported:
@@ -95,6 +125,7 @@ def _report(ctx: Context) -> AlertingReported:
     held = ctx.records.find(NOTIFICATION_STATES, status=NotificationStatus.HELD, limit=_MAX_HELD)
     known = [(each.silence.silence_id, each.sequence) for each in in_force]
     known += [(rule.rule_id, rule.sequence) for rule in found]
+    known += [(f"stop {switch.hosts}", 0) for switch in ctx.records.find(SWITCHES)]
     return AlertingReported(
         muted=sum(not each.ended and each.held_by.startswith("silence") for each in held),
         silences=len(in_force),

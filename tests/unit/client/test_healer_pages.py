@@ -9,15 +9,23 @@ from typing import Any
 import httpx
 import pytest
 
-from services.client.healer_api import HealerApi, HealerRefused
-from shared.contracts import AlertingReported, CorrelationChanged, SilenceChanged
+from services.client.api import book_pages
+from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailable
+from shared.contracts import (
+    AlertingReported,
+    CorrelationChanged,
+    HealingSwitched,
+    HealthReported,
+    HealthTerm,
+    SilenceChanged,
+)
 from shared.roles import Role
 from tests.unit.client.alerts.events import ALERT, NOW, action, an_id, changed, predicted
 from tests.unit.client.alerts.test_alert_pages import hear
 from tests.unit.client.test_api import JOB, Desk
 from tests.unit.client.test_roles import _bearer
 
-PAGES = ("/machines", "/machines/h7", "/audit", "/channels")
+PAGES = ("/audit", "/channels")
 AWAY = {"healer_api_url": "http://127.0.0.1:1", "healer_token": "secret"}
 
 
@@ -90,36 +98,24 @@ def test_a_late_change_of_an_action_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("health", ["reported", "not reported"])
-@pytest.mark.parametrize("hours", ["ended", "none has ended"])
+@pytest.mark.parametrize("hours", ["ended", "none has ended", "nobody answers"])
 def test_the_page_of_a_machine_shows_what_is_known_of_it(
     health: str, hours: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {
-        "name": "h7",
-        "score": 61.0,
-        "verdict": "watch",
-        "terms": [{"name": "cpu", "lost": 20.0, "sentence": "cpu.idle is 0 %"}],
-        "trend": -2.0,
-        "first": "cpu.idle is 0 %: 20 points",
-        "usage": "unknown",
-        "advice": "",
-        "at": "2026-01-01T12:00:00Z",
-    }
-
     def answering(_: HealerApi, _method: str, *way: str, **_options: Any) -> httpx.Response:
-        if way == ("health", "h7"):
-            if health != "reported":
-                raise HealerRefused(["the health of no such machine has been reported"])
-            return httpx.Response(200, json=known)
         assert way == ("health", "h7", "hours")
-        if hours != "ended":
+        if hours == "none has ended":
             raise HealerRefused(["no hour of such a machine has ended yet"])
+        if hours == "nobody answers":
+            raise HealerUnavailable("the healer does not answer")
         hour = {"hour": 491_000, "score": 61, "cpu": 93.0, "memory": None}
         return httpx.Response(200, json={"name": "h7", "hours": [hour]})
 
     monkeypatch.setattr(HealerApi, "ask", answering)
     desk = Desk(**AWAY)
     hear(desk, changed(1, "firing"), predicted(), action(1, "running", at=datetime.now(UTC)))
+    if health == "reported":
+        hear(desk, _health("h7", "cpu.idle is 0 %", cpu=39.0))
     page = desk.call("GET", "/machines/h7")
     assert page.status_code == 200
     assert "rises to 80 %" in page.text
@@ -127,9 +123,11 @@ def test_the_page_of_a_machine_shows_what_is_known_of_it(
     assert "No job of yours runs on it" in page.text
     assert "the disk is nearly full" in page.text
     assert ("health has not been reported yet" in page.text) == (health != "reported")
-    assert ("cpu.idle is 0 %: 20 points" in page.text) == (health == "reported")
+    assert ("cpu.idle is 0 %" in page.text) == (health == "reported")
     assert ('<td class="fair">61</td>' in page.text) == ((health, hours) == ("reported", "ended"))
     assert ('<td class="poor">93</td>' in page.text) == ((health, hours) == ("reported", "ended"))
+    away = (health, hours) == ("reported", "nobody answers")
+    assert ("when the healer answers again" in page.text) == away
     assert "Memory in use" not in page.text, "nothing is known of it"
     desk.store.close()
 
@@ -137,38 +135,78 @@ def test_the_page_of_a_machine_shows_what_is_known_of_it(
 def test_the_map_is_narrowed_by_group_term_verdict_and_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[dict[str, Any]] = []
     hours = [{"hour": 491_000 + n, "score": 90 - n, "cpu": None, "memory": None} for n in range(20)]
-    machine = {"name": "web-1", "score": 61.0, "verdict": "watch", "trend": None, "machines": 1}
-    machine |= {"first": "disk used is 93 %", "lost": 31.0, "hours": hours}
-    group = machine | {"name": "web", "machines": 25, "hours": [], "lost": None}
-    shown = {
-        "machines": [machine],
-        "verdicts": {"watch": 1},
-        "terms": [{"name": "disk used", "machines": 1, "lost": 31.0}],
-        "groups": [group],
-        "more": True,
-    }
 
-    def answering(_: HealerApi, _method: str, *way: str, **options: Any) -> httpx.Response:
-        if way == ("healing",):
-            return httpx.Response(200, json=[])
+    def answering(_: HealerApi, _method: str, *way: str, **_options: Any) -> httpx.Response:
         assert way == ("health-map",)
-        asked.append(options["params"])
-        return httpx.Response(200, json=shown)
+        return httpx.Response(200, json={"machines": [{"name": "web-1", "hours": hours}]})
 
     monkeypatch.setattr(HealerApi, "ask", answering)
     desk = Desk(**AWAY)
+    hear(desk, _health("web-1", "disk used is 93 %", **{"disk used": 31.0}), _health("db-1", ""))
+    hear(desk, _health("web", "", scope="group", hosts="web-*", machines=25))
     page = desk.call("GET", "/machines?group=web&verdict=watch&search=1").text
-    assert (asked[0]["group"], asked[0]["verdict"], asked[0]["search"]) == ("web", "watch", "1")
+    assert ('title="web-1"' in page, 'title="db-1"' in page) == (True, False)
     assert 'href="/machines?verdict=watch&amp;search=1&amp;group=web&amp;term=disk+used"' in page
     assert 'href="/machines?verdict=watch&amp;search=1" aria-current="true"' in page, "it widens"
     assert 'aria-label="Of the last 20 hours 11 healthy, 9 to watch"' in page
     assert '<rect class="good" x="4" width="11" height="2"/>' in page
-    assert "offset=300" in page
     of_term = desk.call("GET", "/machines?term=disk+used").text
     assert "<span>-31</span>" in of_term
+    monkeypatch.setattr(book_pages, "_MACHINES_PAGE", 1)
+    assert "offset=1" in desk.call("GET", "/machines").text
     desk.store.close()
+
+
+def test_machines_show_while_the_healer_is_away_by_their_newest_reports() -> None:
+    desk = Desk(**AWAY)
+    old = NOW - timedelta(minutes=1)
+    hear(desk, _health("h7", "new", cpu=40.0), _health("h7", "old", cpu=60.0, at=old))
+    page = desk.call("GET", "/machines")
+    assert page.status_code == 200
+    assert "<br>new</small>" in page.text
+    assert "<br>old</small>" not in page.text
+    assert "The last 24 hours show when the healer answers again" in page.text
+    assert desk.call("GET", "/machines/h7").status_code == 200
+    assert desk.call("GET", "/machines/h8").status_code == 404
+    desk.store.close()
+
+
+def test_the_latest_use_of_the_switch_shows_in_whatever_order_its_events_come() -> None:
+    desk = Desk(**AWAY)
+    uses = [
+        HealingSwitched(
+            switch_id=an_id(n),
+            hosts="web-*",
+            stopped=stopped,
+            by="Ann",
+            reason=f"reason {n}",
+            at=NOW + timedelta(minutes=n),
+        )
+        for n, stopped in enumerate([True, False, True])
+    ]
+    for heard, last in ((uses[:1], "reason 0"), (uses[1::-1], ""), (uses[::-1], "reason 2")):
+        hear(desk, *heard)
+        stops = desk.alerts.machines.stopped()
+        assert [each.reason for each in stops] == ([last] if last else [])
+        page = desk.call("GET", "/machines").text
+        assert ("Healing is stopped on <bdi>web-*</bdi>" in page) == bool(last)
+    made = {"hosts": "db-*", "by": "Bob", "reason": "", "at": NOW.isoformat()}
+    desk.alerts.machines.switched("db-*", httpx.Response(200, json=[made]))
+    assert [each.hosts for each in desk.alerts.machines.stopped()] == ["web-*", "db-*"]
+    desk.alerts.machines.switched("db-*", httpx.Response(200, json=[]))
+    desk.alerts.machines.switched("db-*", httpx.Response(200, text="no list"))
+    assert [each.hosts for each in desk.alerts.machines.stopped()] == ["web-*"]
+    desk.store.close()
+
+
+def _health(name: str, first: str, at: datetime = NOW, **more: Any) -> HealthReported:
+    fields = {n: more.pop(n) for n in ("scope", "hosts", "machines") if n in more}
+    terms = [HealthTerm(name=n, lost=lost, sentence=first) for n, lost in more.items()]
+    score = 100 - sum(more.values())
+    verdict = "healthy" if score >= 80 else "watch"
+    told = {"name": name, "score": score, "verdict": verdict, "terms": terms, "first": first}
+    return HealthReported.model_validate(told | fields | {"at": at})
 
 
 NARRATIVE = {

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from services.healer.health import records as kept
 from services.healer.health.records import HEALTH
-from services.healer.health.score import WEIGHTS, Alarms, Hour, health, of_group, terms
+from services.healer.health.score import WEIGHTS, Alarms, health, of_group, terms
 from services.healer.health.worker import HealthWorker
 from services.healer.model.policy import Group
 from shared.columns import Array
 from shared.contracts import HealthReported
+from shared.health_map import Hour
 from shared.samples import encode, from_rows, labels_text
 from shared.snapshots import Stored, pack
 from shared.store import Store

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from services.healer.health.records import PASTS, Past, keep
-from services.healer.health.score import Hour
-from services.healer.health.view import MapWanted, health_map
 from shared.contracts import HealthReported, HealthTerm
+from shared.health_map import Hour, MapWanted, health_map
 from tests.unit.healer.test_api import Door
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

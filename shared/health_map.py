@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict
 
-from services.healer.health.score import Hour
 from shared.contracts import HealthReported
 
 LEAST_LOST = 0.05
 """Points; fewer are shown as none."""
+
+
+@dataclass(frozen=True)
+class Hour:
+    """Hourly means of a machine; CPU and memory in percent used, None if unknown."""
+
+    hour: int
+    """Hours since 1970."""
+    score: float
+    cpu: float | None = None
+    memory: float | None = None
 
 
 class MapWanted(BaseModel):

@@ -1,0 +1,104 @@
+"""Machines by the healer's events: their health as last reported, and where healing is stopped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import httpx
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from services.client.alerts.records import KEPT
+from shared.changes import with_changes
+from shared.contracts import HealingSwitched, HealthReported
+from shared.service import Context
+from shared.store import Collection, Store
+
+STOPPED, GOES_ON = "stopped", "goes on"
+
+
+class Stop(BaseModel):
+    """The latest use of the kill switch for a pattern of machines."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hosts: str
+    by: str
+    reason: str
+    at: AwareDatetime
+    stopped: bool = True
+
+    @property
+    def forget_at(self) -> datetime | None:
+        """When a revocation need not be remembered any more; a stop lasts until it is revoked."""
+        return None if self.stopped else self.at + KEPT
+
+
+HEALTH = Collection(
+    "client-health",
+    HealthReported,
+    key=lambda each: f"{each.scope}/{each.name}",
+    group=lambda each: each.scope,
+    due=lambda each: each.at,
+)
+STOPS = Collection(
+    "client-stops",
+    Stop,
+    key=lambda each: each.hosts,
+    status=lambda each: STOPPED if each.stopped else GOES_ON,
+    due=lambda each: each.forget_at,
+)
+_LISTED = TypeAdapter(list[Stop])
+
+
+def health_reported(event: HealthReported, ctx: Context) -> tuple[()]:
+    """Keep the newest report of a machine or a group."""
+    known = ctx.records.get(HEALTH, HEALTH.key(event))
+    if known is None or known.at < event.at:
+        ctx.records.put(HEALTH, event)
+    return ()
+
+
+def healing_switched(event: HealingSwitched, ctx: Context) -> tuple[()]:
+    """Keep the latest use of the switch for this pattern."""
+    known = ctx.records.get(STOPS, event.hosts)
+    if known is None or known.at < event.at:
+        fields = event.model_dump(include={"hosts", "by", "reason", "at", "stopped"})
+        ctx.records.put(STOPS, Stop.model_validate(fields))
+    return ()
+
+
+class Machines:
+    """The machines in the client's own store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def reports(self) -> tuple[list[HealthReported], list[HealthReported]]:
+        """The newest reports of all machines, and of all groups."""
+        with self._store.reading() as records:
+            machines = records.find(HEALTH, group="machine")
+            return machines, records.find(HEALTH, group="group")
+
+    def report_of(self, name: str) -> HealthReported | None:
+        """The machine's newest report."""
+        with self._store.reading() as records:
+            return records.get(HEALTH, f"machine/{name}")
+
+    def stopped(self) -> list[Stop]:
+        """The patterns of machines on which healing is stopped."""
+        with self._store.reading() as records:
+            return records.find(STOPS, status=STOPPED)
+
+    def switched(self, hosts: str, answer: httpx.Response) -> None:
+        """Show at once what a person switched here; ``answer`` lists the healer's stops."""
+        try:
+            listed = {each.hosts: each for each in _LISTED.validate_json(answer.content)}
+        except ValidationError:
+            return  # the event says it
+        with self._store.transaction() as records:
+            known = records.get(STOPS, hosts)
+            if hosts in listed:
+                if known is None or known.at < listed[hosts].at:
+                    records.put(STOPS, listed[hosts])
+            elif known is not None and known.stopped:
+                records.put(STOPS, with_changes(known, stopped=False))

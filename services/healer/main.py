@@ -115,7 +115,7 @@ class HealerService(HttpService):
         yield Periodic("flush", 1.0, self._flush, pause_s=_PAUSE_S)
         yield Periodic("measure", _MEASURE_S, self._measure, eager=False)
         yield Periodic("correlate", 3600.0, self._correlate, eager=False)
-        yield Periodic("report", 60.0, self._report)
+        yield Periodic("report", 60.0, self._report, eager=False)
         yield Periodic("groups", 300.0, self._judge_groups, eager=False)
         if settings.canary_every_s:
             yield Periodic("canary", _CANARY_STEP_S, self._send_canary, eager=False)

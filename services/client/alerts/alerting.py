@@ -80,7 +80,8 @@ def alerting_reported(event: AlertingReported, ctx: Context) -> tuple[Message, .
     if known is not None and event.at <= known.at:
         return ()
     report = Report(at=event.at, muted=event.muted, asked_at=known.asked_at if known else None)
-    differs = event.digest != _digest(ctx.records, event.at)
+    # The health of machines is not in the digest: each is reported every quarter of an hour.
+    differs = known is None or event.digest != _digest(ctx.records, event.at)
     asks = differs and (report.asked_at is None or ctx.now - report.asked_at >= _ASKED_AGAIN)
     if asks:
         report = with_changes(report, asked_at=ctx.now)

@@ -151,7 +151,7 @@ class People:
             event,
             silence.silence_id,
             matchers=", ".join(matcher.text() for matcher in silence.matchers),
-            until=silence.ends_at.isoformat(),
+            until=f"{silence.ends_at:%F %H:%M} UTC",
             by=by,
             reason=silence.reason,
         )

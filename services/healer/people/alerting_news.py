@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.healer.correlation import rules
 from services.healer.correlation.rules import RULES
+from services.healer.health.records import HEALTH
 from services.healer.model.action import SWITCHES
 from services.healer.model.notification import NOTIFICATION_STATES, NotificationStatus
 from services.healer.model.transitions import collected
@@ -30,7 +31,7 @@ from shared.service import Context
 from shared.store import Collection
 
 _WINDOWS_FOR = timedelta(days=16)
-_MAX_HELD = 5_000
+_MAX_HELD, _MAX_REPORTS = 5_000, 5_000
 _KEPT = timedelta(days=1)
 """How long after its end it is remembered that a silence's end was published."""
 _SHOWN = (RuleState.PROPOSED, RuleState.ACCEPTED, RuleState.REJECTED)
@@ -96,7 +97,8 @@ def asked(_message: AlertingAsk, ctx: Context) -> Iterable[Message]:
     silences = [_event(each, ctx.now) for each in ctx.records.find(PUBLISHED)]
     found = ctx.records.find(RULES, status=[state.value for state in _SHOWN])
     news = (rules.news(rule, ctx) for rule in found)
-    return (*silences, *news, *_switches(ctx), _report(ctx))
+    health = ctx.records.find(HEALTH, newest_first=True, limit=_MAX_REPORTS)
+    return (*silences, *news, *_switches(ctx), *health, _report(ctx))
 
 
 def _switches(ctx: Context) -> Iterator[HealingSwitched]:

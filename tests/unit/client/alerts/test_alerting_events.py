@@ -17,12 +17,19 @@ from services.client.alerts.model import AlertModel
 from services.client.main import _OF_ALERTS
 from services.healer.correlation.mining import Pair
 from services.healer.correlation.rules import RULES, Rule
+from services.healer.health.records import keep
+from services.healer.model.action import SWITCHES
 from services.healer.notify.silences import SILENCES, Silence
 from services.healer.people import alerting_news
+from services.healer.remediations import kill_switch
 from shared.contracts import (
     AlertingAsk,
     AlertingReported,
     CorrelationChanged,
+    HealingResume,
+    HealingStop,
+    HealingSwitched,
+    HealthReported,
     Message,
     SilenceChanged,
 )
@@ -32,6 +39,7 @@ from shared.store import Store
 from tests.unit.client.alerts.events import an_id
 
 NOW = datetime(2026, 1, 7, 12, tzinfo=UTC)
+EARLIER = NOW - timedelta(minutes=5)
 WEEKLY = {"rule": "FREQ=WEEKLY;BYDAY=SU", "first": "2026-01-04T22:00", "duration_s": 7200}
 
 
@@ -237,9 +245,11 @@ def test_an_answer_that_does_not_come_is_asked_for_again_after_a_while(healer: H
 def test_a_silence_that_is_over_on_both_sides_is_no_difference(healer: Healer) -> None:
     client = Client()
     healer.put(silence("h1", ends_at=NOW + timedelta(minutes=1)))
-    client.hear(*healer.passed())
+    (asked,) = client.hear(*healer.passed())
+    assert isinstance(asked, AlertingAsk), "the first report of all: health is to be asked for"
+    client.now += timedelta(hours=1)  # it may ask again
     for _ in range(3):
-        healer.now = client.now = healer.now + timedelta(minutes=1)
+        healer.now += timedelta(minutes=1)
         assert client.hear(*healer.passed()) == []
 
 
@@ -271,3 +281,24 @@ def test_no_more_of_them_are_kept_than_is_allowed(
     assert (len(client.silences()), len(client.model.alerting.rules())) == (3, 2)
     client.model.prune(NOW + timedelta(days=60))
     assert client.silences() == {}
+
+
+def test_the_reports_of_machines_and_the_stops_come_with_the_answer(healer: Healer) -> None:
+    fields = {"name": "h7", "score": 61.0, "verdict": "watch", "terms": (), "at": NOW}
+    health = HealthReported.model_validate(fields)
+    stop = HealingStop(switch_id=an_id(1), hosts="web-*", by="Ann", at=NOW)
+    resume = HealingResume(switch_id=an_id(2), hosts="db-*", by="Ann", at=NOW)
+    with healer.store.transaction() as records:
+        keep(records, [health])
+        kill_switch.stop(stop, SWITCHES, records)
+        kill_switch.resume(resume, SWITCHES, records, NOW)
+    client = Client()
+    client.hear(HealingSwitched(switch_id=an_id(3), hosts="db-*", stopped=True, by="B", at=EARLIER))
+    assert client.hear(*healer.passed())
+    client.hear(*healer.asked())
+    assert client.model.machines.report_of("h7") == health
+    assert [each.hosts for each in client.model.machines.stopped()] == ["web-*"]
+    healer.now = client.now = NOW + timedelta(hours=1)
+    assert client.hear(*healer.passed()) == []
+    client.model.prune(NOW + timedelta(days=40))
+    assert client.model.machines.report_of("h7") is None

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from shared.changes import changed
 from shared.embedded.asked_settings import AskedSettings
 from shared.embedded.broker import EmbeddedBroker, check_room
 from shared.embedded.files import close_to_others, own_directory
@@ -163,7 +164,7 @@ class Stack:
                 "ports and tokens of a running stack stay: `barograph down` and `up` change them"
             )
         self._asked = asked
-        self.file = self.file.model_copy(update={"config": str(config or "")})
+        self.file = changed(self.file, config=str(config or ""))
         write_stack_file(self.state, self.file)
         names = [name for name in self.modules if asked.of_file(name) != before.of_file(name)]
         for name in names:

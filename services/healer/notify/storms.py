@@ -14,6 +14,7 @@ from services.healer.notify.render.numbers import counted
 from services.healer.notify.render.story import shown_name, subject
 from services.healer.notify.render.title import word
 from services.healer.notify.settings import Storm
+from shared.changes import changed
 from shared.contracts.alerts import Severity
 from shared.contracts.message import deterministic_id
 
@@ -42,11 +43,10 @@ def breaks_out(state: StormState, fresh: int, attached: int, now: datetime, how:
 
 def noted(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> StormState:
     """The state after ``fresh`` notified and ``attached`` inhibited alerts."""
-    return state.model_copy(
-        update={
-            "recent": (*_lately(state.recent, now, how), (now, fresh)),
-            "attached": (*_lately(state.attached, now, how), (now, attached)),
-        }
+    return changed(
+        state,
+        recent=(*_lately(state.recent, now, how), (now, fresh)),
+        attached=(*_lately(state.attached, now, how), (now, attached)),
     )
 
 
@@ -66,14 +66,13 @@ def goes_on(state: StormState, fresh: int, now: datetime, how: Storm) -> StormSt
     """The state after a summary of ``fresh`` alerts; the pause to the next one grows."""
     # A storm of days has more summaries than a float has powers of two.
     pause = min(how.interval_s * 2 ** min(state.summaries, _DOUBLINGS), how.max_interval_s)
-    return state.model_copy(
-        update={
-            "since": state.since or now,
-            "summaries": state.summaries + 1,
-            "total": state.total + fresh,
-            "next_at": now + timedelta(seconds=pause),
-            "thread_id": state.thread_id or _id(state, now),
-        }
+    return changed(
+        state,
+        since=state.since or now,
+        summaries=state.summaries + 1,
+        total=state.total + fresh,
+        next_at=now + timedelta(seconds=pause),
+        thread_id=state.thread_id or _id(state, now),
     )
 
 

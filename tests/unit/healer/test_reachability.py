@@ -95,7 +95,7 @@ def test_a_silence_of_everything_or_without_an_end_is_named_while_it_holds() -> 
     put(desk, silence(matchers=['host=~".+"']))
     assert "Silence s1 of Ann mutes every alert until 2024-01-01 01:00 UTC" in found(desk)
     put(desk, silence(ends_at=NOW + timedelta(days=4000)))
-    assert "has no end in observation" in found(desk)
+    assert "has no end in sight" in found(desk)
     desk.now += timedelta(days=4001)
     assert found(desk) == ""
 
@@ -104,7 +104,7 @@ def test_windows_that_follow_each_other_for_ever_have_no_end_in_sight() -> None:
     desk = Desk()
     daily = {"rule": "FREQ=DAILY", "first": "2024-01-01T00:00", "duration_s": 86_400}
     put(desk, silence(ends_at=NOW + timedelta(days=4000), recurrence=daily))
-    assert "has no end in observation" in found(desk)
+    assert "has no end in sight" in found(desk)
     put(desk, silence(ends_at=NOW + timedelta(days=4000), recurrence=daily | {"duration_s": 3600}))
     assert found(desk) == ""
 

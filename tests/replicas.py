@@ -25,12 +25,12 @@ class Replica:
 
     def leads(self) -> bool:
         """Return whether it says so."""
-        return b"\nbarograph_leads 1.0" in self._told("metrics")
+        return b"\nbarograph_leads 1.0" in self.page("metrics")
 
     def ready(self) -> bool:
-        return bool(self._told("readyz"))
+        return bool(self.page("readyz"))
 
-    def _told(self, page: str) -> bytes:
+    def page(self, page: str) -> bytes:
         """Return what it answers; nothing where it does not, or is not well."""
         try:
             with urllib.request.urlopen(
@@ -75,7 +75,7 @@ class Replicas:
         """As ``kill -9`` of its whole group does; another one is started."""
         leader = self.leader()
         leader.process.kill()
-        self._replace(leader)
+        self.replace(leader)
 
     def stop_and_continue_leader(self) -> None:
         """The leader does not run until another one leads; then it goes on where it was."""
@@ -92,7 +92,7 @@ class Replicas:
             lambda: not leader.process.alive(), LIMIT_S, "the deposed one's end", alive=_always
         )
         assert leader.process.exit_code == 0, leader.process.log_tail()
-        self._replace(leader)
+        self.replace(leader)
 
     def replace_all(self) -> None:
         """One after the other, as an upgrade does: the new one is there before the old one goes."""
@@ -107,7 +107,8 @@ class Replicas:
         for replica in self.running:
             replica.process.kill()
 
-    def _replace(self, gone: Replica) -> None:
+    def replace(self, gone: Replica) -> None:
+        """End a replica, and start another one."""
         gone.process.kill()
         self.running.remove(gone)
         self.running.append(self._started())

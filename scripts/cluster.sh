@@ -18,6 +18,7 @@ required() { sed -nE "s|^require $1 v?([^ ]+)\$|\1|p" "$sources/$2/go.mod"; }
 kubernetes=$(required k8s.io/kubernetes kubernetes)
 etcd=$(required go.etcd.io/etcd/server/v3 etcd)
 helm=$(required helm.sh/helm/v3 helm)
+helm4=$(required helm.sh/helm/v4 helm4)
 kwok=$(required sigs.k8s.io/kwok kwok)
 coredns=$(required github.com/coredns/coredns coredns)
 
@@ -30,7 +31,7 @@ version_of() {
   case $(basename "$1") in
     kube-*|kubelet) "$1" --version ;;
     kubectl) "$1" version --client ;;
-    helm) "$1" version --short ;;
+    helm*) "$1" version --short ;;
     coredns) "$1" -version ;;
     *) "$1" --version ;;
   esac 2>/dev/null
@@ -104,6 +105,8 @@ build() {
     "-X sigs.k8s.io/kwok/pkg/consts.Version=v$kwok"
   provide helm "$helm" helm helm.sh/helm/v3/cmd/helm \
     "-X helm.sh/helm/v3/internal/version.version=v$helm"
+  provide helm4 "$helm4" helm4 helm.sh/helm/v4/cmd/helm \
+    "-X helm.sh/helm/v4/internal/version.version=v$helm4"
   provide coredns "$coredns" coredns github.com/coredns/coredns
   provide netpol '' policies sigs.k8s.io/kube-network-policies/cmd
   provide pause '' pause .

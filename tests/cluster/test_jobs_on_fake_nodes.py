@@ -93,7 +93,8 @@ def test_a_deleted_worker_of_an_elastic_job_joins_the_epoch_that_runs(
     assert platform.wait_for(job_id, "job.retrying").state is JobState.RUNNING
     platform.until(lambda: _runs_again(platform, job_id), "the worker's return", job_id)
     after = {p.metadata.name: p for p in platform.pods(job_id)}
-    assert before.keys() - after.keys() == {worker}
+    # The Job's controller may not have let go of the deleted one yet.
+    assert before.keys() - after.keys() <= {worker}
     (back,) = [after[name] for name in after.keys() - before.keys()]
     assert back.spec.hostname == before[worker].spec.hostname
     assert back.spec.subdomain == service.metadata.name

@@ -11,17 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.detector.alignment import Alignment
-from services.detector.detectors import Votes, make
-from services.detector.detectors.base import tick_of
-from services.detector.notices import Lasting, Notices
+from services.detector.detectors import Votes
 from services.predictor.behaviour import behaviour_of
 from services.predictor.forecasters import Forecast
 from services.predictor.forecasters import make as forecaster
 from services.predictor.passage import passage_of
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
-from shared.columns import Columns
+from tests.hostile.judged_series import judged
 
 _FIVE_MINUTES, _HOUR, _DAY = 300_000, 3_600_000, 86_400_000
 _POINTS = 240
@@ -56,27 +53,7 @@ def _kinds() -> dict[str, np.ndarray]:
 def _judged(
     rows: np.ndarray, step_ms: int, moments: np.ndarray = _STEPS
 ) -> tuple[list[list[int]], np.ndarray, list[Votes]]:
-    """Return where each of ``rows`` opened an episode, which points were anomalous, all votes.
-
-    ``moments``: the time of each point, in steps.
-    """
-    detector = make("surprise")
-    state, alignment = Columns(detector.columns()), Alignment(None, 3)
-    notices = Notices(Lasting(1), Lasting(5))
-    for columns in (state, alignment.state, notices.state):
-        columns.grow(len(rows))
-    every = np.arange(len(rows))
-    opened: list[list[int]] = [[] for _ in rows]
-    votes, anomalous = [], np.zeros(rows.shape, dtype=np.bool_)
-    for point in range(rows.shape[1]):
-        times = np.full(len(rows), 1_767_571_200_000 + round(moments[point] * step_ms))
-        missing, broken = alignment.advance(every, times)
-        tick = tick_of(rows[:, point].copy(), times, rows=every, missing=missing, broken=broken)
-        votes.append(detector.step(state, tick))
-        anomalous[:, point] = votes[-1].anomalous
-        for row in notices.step(every, times, votes[-1].judged, votes[-1].anomalous).opened:
-            opened[row].append(point)
-    return opened, anomalous, votes
+    return judged(rows, step_ms, moments)
 
 
 @pytest.mark.parametrize("step_ms", [1000, _FIVE_MINUTES, _HOUR, _DAY])

@@ -19,7 +19,7 @@ Row = NDArray[Any]
 _HOUR_MS, _WEEK_MS = 3_600_000, 604_800_000
 TRUST_BLOCKS = 150.0
 """A series with so many blocks is believed half, as far as its threshold goes."""
-_LEAD, _CAUTION = 1.0, 0.35
+_LEAD, _CAUTION = 1.15, 0.35
 """Nats by which a young series' threshold is lower at hourly steps, and higher at the shortest."""
 _PRIOR_RANKS, _MAX_RANKED = 6.0, 4.0
 """Ranks that say a slope of one, and the most that one of the series' own says."""
@@ -169,6 +169,8 @@ def base(pace: Row, tally: Row, tops: Row, group: int, weekly: float, step_ms: f
     rank = max(1, min(tally[of.HELD], most, int(4 * allowed) + 4))
     ranked = of.RANKED + group * of.PEAKS
     reached = tops[ranked + rank - 1] / of.STEPS if tally[of.HELD] > 0 else _USUAL
+    if reached == 0:
+        reached = of.least_rarity(pace, tally)
     young = TRUST_BLOCKS / (tally[of.BLOCKS] + TRUST_BLOCKS)
     coarse = min(step_ms / _HOUR_MS, 1.0)
     lead = young * (_LEAD * coarse - _CAUTION * (1 - coarse))

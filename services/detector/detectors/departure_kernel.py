@@ -57,6 +57,10 @@ _LOGS = np.array([math.log(at + 0.5) for at in range(KEPT + 1)])
 _TYPICAL = np.array([4.0, 3.0, 1.8, 1.2, 0.8, 1.7, 1.7, 8.0, 6.0], dtype=np.float32)
 """The largest of a block on a typical series; believed while there is no history."""
 _TYPICAL_CODES = _TYPICAL.view(np.int32) >> 16
+_LEAST = np.array([0.0, 0.0, 0.45, 0.25, 0.12, 0.4, 0.4, 0.0, 0.0], dtype=np.float32)
+"""Sizes of what lasts below which nothing is rare, however quiet a series was: one point, as far
+out as counts at all, leaves less in the means."""
+_LEAST_CODES = _LEAST.view(np.int32) >> 16
 TWICE = 128
 TAIL_BLOCKS = 100
 """Blocks of which the largest kept are the tail, a tenth: before, they are as likely faults."""
@@ -67,8 +71,13 @@ STEPS = 256.0
 _WORTH_FORGETTING, _FIRST_RANK = TWICE // 4, 6.0
 """Steps by which a rhythm must explain more; the largest rarity of a week on a typical series."""
 _PRIOR_BLOCKS = 25.0
-_MIN_MOVING = 0.1
+_MIN_MOVING = 1e-9
 """Least share of points that differ from the one before, in the measure of usual deviations."""
+_FARTHEST_MOVE, _FARTHEST_LEVEL = 2.0, 1.2
+"""How far a point counts in the usual error and distance, where few points move: in usual ones of
+these. With less, the usual size of rare events would shrink while nothing happens."""
+_STEEP = 10.0
+"""Nats for each e-fold of size above the least by which it may be rarer."""
 _LONG_SPAN = 3
 _MAX_BEYOND, NEVER = 10.0, 99.0
 _NOTHING, NOISE = 0.02, 0.8
@@ -205,6 +214,9 @@ def rarity(tops: Row, start: int, held: int, code: int, blocks: int, logs: float
     """-log of the share of past blocks whose largest was at least so; a Pareto tail beyond."""
     last = tops[start + held - 1]
     if code <= last:
+        if tops[start + held // 2] == last:
+            # So many came as far that nobody knows how many more did.
+            return 0.0
         # It is none of the rare ones; how far from them, to a quarter of their size.
         return float(max(0.0, (logs - _LOGS[held]) * (1.0 - (last - code) / 256.0)))
     above = 0
@@ -220,6 +232,13 @@ def rarity(tops: Row, start: int, held: int, code: int, blocks: int, logs: float
         index += (tops[start + at] - tops[start + few]) * _NAT
     index = max(index / (few + prior), 0.1)
     return float(logs + 0.7 + min(_MAX_BEYOND, (code - first) * _NAT / index))
+
+
+@allocation_free_kernel
+def least_rarity(pace: Row, tally: Row) -> float:
+    """Rarity of what is among the largest kept: of a series that rests, nothing is between."""
+    trust = tally[BLOCKS] / (tally[BLOCKS] + _PRIOR_BLOCKS)
+    return float(max(0.0, trust * (pace[LOG_BLOCKS] - _LOGS[KEPT])))
 
 
 @allocation_free_kernel
@@ -258,6 +277,7 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int, found: Row, w
                 # A value that never moved has no noise that could become less.
                 typical = 0.0
             rare = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MAX_BEYOND)
+            rare = min(rare, max(_STEEP * _NAT * (code - _LEAST_CODES[channel]), 0.0))
         if rare > found[group]:
             found[group], where[group] = rare, channel
 
@@ -281,17 +301,20 @@ def follow(
     n = tally[POINTS]
     gain = max(1.0 / max(n, 1), 0.005)
     scale = 5.0 * pace[ERROR + tally[BEST]]
+    # Where few points move, each of them is many mean errors large.
+    move = 1.0 / moving(pace)
+    farthest = max(5.0, _FARTHEST_MOVE * move)
     for at in range(0 if new_days or recurs else (3 if holiday else 9)):
         size, error = abs(errors[at]), pace[ERROR + at]
         if n > _LEARNED and error > 0:
-            size = min(size, 5 * error)
+            size = min(size, farthest * error)
         pace[ERROR + at] += gain * (size - error)
     pace[MOVING] += gain * ((1.0 if value != course[LAST] else 0.0) - pace[MOVING])
     away, spread = value - course[LEVEL], pace[SPREAD]
     most = 3.0 * spread if n > _LEARNED and spread > 0 else _EXTREME
     gain = max(1.0 / (n + 1), 0.001)
     course[LEVEL] += gain * max(-most, min(most, away))
-    pace[SPREAD] += gain * (min(abs(away), most) - spread)
+    pace[SPREAD] += gain * (min(abs(away), max(most, _FARTHEST_LEVEL * move * spread)) - spread)
     most = scale if n > 2 * _LEARNED else _EXTREME
     drift = course[DRIFT]
     # Bounded around the drift: of steady growth each change is many errors large.

@@ -53,7 +53,12 @@ def spread(week: Row, first: int, low: float, high: float) -> tuple[float, float
 
 @allocation_free_kernel
 def recurs(
-    week: Row, place: tuple[int, int, float], left: float, error: float, usual: float
+    week: Row,
+    place: tuple[int, int, float],
+    left: float,
+    error: float,
+    usual: float,
+    steps_are_fine: bool,
 ) -> bool:
     """Return whether this time of the week had such a departure before, as weekly jobs make it.
 
@@ -61,19 +66,21 @@ def recurs(
     are too coarse for its edges. What counts is whether the value lies between what is usual on
     other days, the middle of the last three, and what this slot and the next two held a week ago,
     whether these differ by half of the departure at least, and by twice as much as on other days.
-    Slots before it are not looked at: they know what began in the last hours.
+    Slots before it are not looked at: they know what began in the last hours, and at coarse steps
+    the first of them does, too.
     """
+    begin = place[0] if steps_are_fine else place[1]
     one, two, three = part(week, place, 1), part(week, place, 2), part(week, place, 3)
     rest = max(min(one, two), min(max(one, two), three))
     departure = max(abs(error), abs(left - rest))
     if departure < _DEPARTS * usual:
         return False
-    low, high = spread(week, place[0], rest, rest)
+    low, high = spread(week, begin, rest, rest)
     span = high - low
     for days_ago in range(1, 4):
-        first = place[0] - days_ago * _SLOTS_A_DAY
-        begin = week[first % of.WEEK_SLOTS]
-        least, most = spread(week, first, begin, begin)
+        first = begin - days_ago * _SLOTS_A_DAY
+        held = week[first % of.WEEK_SLOTS]
+        least, most = spread(week, first, held, held)
         if span < 2 * (most - least):
             return False
     room = 0.5 * span + _DEPARTS * usual
@@ -111,6 +118,12 @@ def fine(step_ms: float) -> bool:
     left in it cannot be told from growth.
     """
     return 0 < step_ms < _QUARTER_MS
+
+
+@allocation_free_kernel
+def known(step_ms: float) -> bool:
+    """Whether every slot of the week gets a point of its own each week."""
+    return 0 < step_ms <= _SLOT_MS
 
 
 @allocation_free_kernel

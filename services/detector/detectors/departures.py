@@ -181,15 +181,17 @@ def weekly_job(
     value: float,
     place: tuple[int, int, float],
     speaker: int,
+    steps_are_fine: bool,
     room: Scratch,
 ) -> bool:
     """Return whether this time of the week had such a departure; it then counts as no point."""
     pace = state.pace[at]
     # A last value as the best predictor has no level that a job could stand out from.
-    if speaker >= of.WEEKLY or speaker % 3 == of.LAST_VALUE:
+    if speaker >= of.WEEKLY or (steps_are_fine and speaker % 3 == of.LAST_VALUE):
         return False
     error, usual = room.errors[speaker], of.usual(pace, speaker)
-    if not weeks.recurs(state.week[at], place, value - room.seasons[1], error, usual):
+    left = value - room.seasons[1]
+    if not weeks.recurs(state.week[at], place, left, error, usual, steps_are_fine):
         return False
     for number in range(of.Z1, of.ENERGY + 1):
         room.fresh[number] = pace[number]
@@ -267,9 +269,8 @@ def step(
         budget = points.budgets[i]
         weekly = rules.alarms_per_week if math.isnan(budget) else budget
         rarest, passes, where = weigh(state, at, run, room)
-        # At coarse steps slots learn at once, so they know what has just begun.
-        recurs = weeks.fine(steps[at]) and not holiday
-        recurs = recurs and weekly_job(state, at, value, place, best, room)
+        recurs = weeks.known(steps[at]) and not holiday
+        recurs = recurs and weekly_job(state, at, value, place, best, weeks.fine(steps[at]), room)
         rarest = 0.0 if recurs else rarest
         rest_ms = max(rules.rest_ms, _REST_POINTS * steps[at])
         onset, going_on = speak(course, pace, tally, rarest, passes, time_ms, rest_ms)

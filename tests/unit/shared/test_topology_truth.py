@@ -25,6 +25,7 @@ _PACKAGES = {
     if name not in (Principal.AGENT, Principal.MEMBER, Principal.OUTSIDE, Principal.OPERATOR)
 }
 _CLASSES = {cls.__name__: cls.TYPE for cls in message_types().values()}
+_A_CLASS = re.compile(rf"\b(?:{'|'.join(_CLASSES)})\b")
 _MAKERS = ("model_validate", "model_validate_json", "model_construct")
 
 
@@ -43,7 +44,19 @@ def _trees(principal: Principal) -> tuple[ast.AST, ...]:
         files.append(_ROOT / "shared" / "service" / "refusals.py")
     if f"{principal}.asked" in topology.subscriptions(principal):
         files.append(_ROOT / "shared" / "service" / "answering.py")
-    return tuple(ast.parse(file.read_text()) for file in files)
+    # To parse all files takes seconds; most of them name no message.
+    return tuple(ast.parse(text) for text in map(Path.read_text, files) if _A_CLASS.search(text))
+
+
+@cache
+def _nodes(principal: Principal) -> tuple[tuple[ast.AST, ast.AST], ...]:
+    """The nodes of the principal's code that may use a message's class, each with its module."""
+    return tuple(
+        (module, node)
+        for module in _trees(principal)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call | ast.Dict | ast.IfExp)
+    )
 
 
 def _named(node: ast.AST) -> Iterator[str]:
@@ -58,7 +71,7 @@ def _named(node: ast.AST) -> Iterator[str]:
 def _constructed(principal: Principal) -> set[str]:
     """Types of messages whose class is called, or chosen to be called."""
     found: set[str] = set()
-    for node in (node for tree in _trees(principal) for node in ast.walk(tree)):
+    for _, node in _nodes(principal):
         if isinstance(node, ast.Call):
             callee = node.func
             if isinstance(callee, ast.Attribute) and callee.attr in _MAKERS:
@@ -75,8 +88,7 @@ def _constructed(principal: Principal) -> set[str]:
 def _dispatched(principal: Principal) -> set[str]:
     """Types of messages that are keys of a table of handlers."""
     found: set[str] = set()
-    nodes = [(module, node) for module in _trees(principal) for node in ast.walk(module)]
-    for module, node in nodes:
+    for module, node in _nodes(principal):
         if isinstance(node, ast.Dict):
             found.update(name for key in node.keys if key is not None for name in _named(key))
         elif isinstance(node, ast.Call) and _is_fromkeys(node.func):
@@ -108,7 +120,7 @@ def _value_of(module: ast.AST, node: ast.expr) -> ast.expr:
 def _distinguished(principal: Principal) -> set[str]:
     """Types of messages that the code asks for with ``isinstance``."""
     found: set[str] = set()
-    for node in (node for tree in _trees(principal) for node in ast.walk(tree)):
+    for _, node in _nodes(principal):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
             found.update(_named(node.args[1]))
     return found

@@ -3,8 +3,8 @@
 Consumes: anomaly.detected, anomaly.cleared, alarm.predicted, prediction.withdrawn,
 evidence.collected, remediation.executed, item.observed, incident.acknowledge, action.decide,
 healing.stop, healing.resume, anomaly.judge, correlation.decide, alerting.ask, job.accepted,
-job.pending, job.running, job.succeeded, job.failed, job.cancelled, settings.ask, dead-
-letters.ask; and its partitions of the sample streams.
+job.pending, job.running, job.succeeded, job.failed, job.cancelled, settings.ask,
+dead-letters.ask; and its partitions of the sample streams.
 Publishes: samples.publish, alert.changed, evidence.collect, remediation.execute, item.read,
 remediation.verified, action.changed, healing.stop, healing.resume, healing.switched,
 anomaly.judged, correlation.changed, silence.changed, alerting.reported, health.reported,

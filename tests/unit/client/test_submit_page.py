@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.client.api import packages
+from services.client.api import packages, submit_pages
 from services.client.handlers import job_planned
 from services.client.job_form import body_of, filled_by, inputs
 from shared.contracts import JobPlan, JobPlanned, JobSubmit
@@ -185,3 +185,36 @@ def test_every_fault_is_said_and_what_was_typed_stays(desk: Desk) -> None:
         assert re.search(rf'class="fault">{field}\b', refused.text), field
     missing = {"name": "x", "main": "a.py", "package": "barograph:packages:none.tar.gz"}
     assert "upload it first" in post(desk, "plan", **missing).text
+
+
+def test_the_plan_names_a_main_program_that_the_package_does_not_hold(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit_pages, "_PLAN_S", 0.0)
+    package = put(desk, archive("digits/code/train.py")).json()["package"]
+    fields = {"package": package, "name": "digits", "type": "single"}
+    wrong = post(desk, "plan", main="trian.py", **fields)
+    assert wrong.status_code == 422
+    assert "no main program trian.py; there is &#39;train.py&#39;" in wrong.text
+    assert post(desk, "plan", main="train.py", **fields).status_code == 200
+    missing = post(desk, "plan", package=package)
+    assert (missing.status_code, "name: is required" in missing.text) == (422, True)
+    monkeypatch.setattr(submit_pages, "_LOOKED_INTO", 1)
+    assert post(desk, "plan", main="trian.py", **fields).status_code == 200, "it is too large"
+
+
+def test_a_tfjob_without_code_says_where_its_programs_have_to_be(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit_pages, "_PLAN_S", 0.0)
+    assert "has to be in the image" in post(desk, "plan", rest=TFJOB).text
+
+
+def test_nobody_stops_healing_everywhere_by_leaving_a_field_empty(desk: Desk) -> None:
+    page = desk.call("GET", "/submit", headers=desk.cookie).text
+    csrf = re.search(r'name="csrf" value="(\w+)"', page)
+    assert csrf
+    sent = {"csrf": csrf[1], "hosts": " ", "reason": "x"}
+    answer = desk.call("POST", "/healing/stop", data=sent, headers=desk.cookie)
+    assert answer.status_code == 422
+    assert "on which machines" in answer.text

@@ -14,8 +14,10 @@ import httpx
 import pytest
 
 from services.client import healer_api, sessions, turns
+from services.client.alerts.machines import health_reported
+from shared.contracts import HealthReported
 from shared.service.http import HttpServer
-from tests.unit.client.test_api import JOB, Desk
+from tests.unit.client.test_api import JOB, NOW, Desk
 from tests.waiting import eventually
 
 FORM = {"accept": "text/html", "content-type": "application/x-www-form-urlencoded"}
@@ -202,10 +204,25 @@ def test_a_line_of_matchers_ends_where_the_form_ends_it(
 def test_what_is_no_healer_is_said_to_be_none(desk: Desk, peer: type[Peer], answer: bytes) -> None:
     peer.answers = answer
     headers, _ = signed_in(desk)
-    shown = desk.call("GET", "/rules", headers=headers)
+    shown = desk.call("GET", "/channels", headers=headers)
     assert shown.status_code == 503
     assert "no healer" in shown.text
     assert "secret" not in shown.text
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"", b"\xff", b"[" * 99_999, b"[]", b"{}", b"1"])
+def test_what_is_no_healer_takes_no_page_of_a_machine_away(
+    desk: Desk, peer: type[Peer], answer: bytes
+) -> None:
+    peer.answers = answer
+    headers, csrf = signed_in(desk)
+    fields = {"name": "h7", "score": 61.0, "verdict": "watch", "terms": (), "at": NOW}
+    desk.hear(health_reported, HealthReported.model_validate(fields))
+    for path in ("/machines", "/machines/h7"):
+        shown = desk.call("GET", path, headers=headers)
+        assert (shown.status_code, "the healer answers again" in shown.text) == (200, True)
+    ended = desk.call("POST", "/silences/s1/end", data={"csrf": csrf}, headers=headers)
+    assert ended.status_code == 303, "its event says what became of it"
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"refused": 1, "channels": null}', b"x", b"1"])
@@ -272,11 +289,12 @@ def test_a_healer_that_hangs_takes_no_thread_that_others_need(
         go_on.wait(60)
         one._answer()
 
-    monkeypatch.setattr(peer, "do_GET", hang)
-    headers, _ = signed_in(desk)
+    monkeypatch.setattr(peer, "do_POST", hang)
+    headers, csrf = signed_in(desk)
 
     def asked() -> int:
-        return desk.call("GET", "/rules", headers=headers).status_code
+        form = {"csrf": csrf}
+        return desk.call("POST", "/channels/mail/test", data=form, headers=headers).status_code
 
     with ThreadPoolExecutor(healer_api._AT_ONCE) as others:
         waiting = [others.submit(asked) for _ in range(healer_api._AT_ONCE)]
@@ -285,5 +303,5 @@ def test_a_healer_that_hangs_takes_no_thread_that_others_need(
         assert asked() == 503
         assert desk.call("GET", "/alerts", headers=headers).status_code == 200
         go_on.set()
-        assert {each.result() for each in waiting} == {200}
-    assert asked() == 200
+        assert {each.result() for each in waiting} == {303}
+    assert asked() == 303

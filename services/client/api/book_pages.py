@@ -41,6 +41,8 @@ _IN_SENTENCE = frozenset(
 )
 """Fields of an entry that its sentence says, and ids; the whole entry has them."""
 _MAX_ACTIONS, _LATELY = 10, timedelta(days=7)
+_MALFORMED = (LookupError, TypeError, ValueError, RecursionError)
+"""Errors of an answer that is not the healer's."""
 _HOURS_WITHIN_S = 2.0
 """The pages of machines do not wait for long for what only the healer knows."""
 routes = APIRouter(include_in_schema=False)
@@ -93,7 +95,7 @@ def _hours_of(healer: HealerApi, asked: dict[str, str]) -> dict[str, Any] | None
     try:
         answer = healer.ask("GET", "health-map", params=query, timeout=_HOURS_WITHIN_S).json()
         return {each["name"]: each["hours"] for each in answer["machines"]}
-    except (HealerUnavailable, HealerRefused, LookupError, TypeError, ValueError):
+    except (HealerUnavailable, HealerRefused, *_MALFORMED):
         return None
 
 
@@ -129,7 +131,7 @@ def _day(healer: HealerApi, name: str) -> tuple[tuple[Row, ...], bool]:
         return tuple(day_of(past["hours"])), True
     except HealerRefused:
         return (), True  # no hour of it has ended yet
-    except (HealerUnavailable, LookupError, TypeError, ValueError):
+    except (HealerUnavailable, *_MALFORMED):
         return (), False
 
 

@@ -83,7 +83,7 @@ def _show(client: Client, answer: httpx.Response) -> None:
     """Show at once what a person made or ended; its event may come later."""
     try:
         change = SilenceChanged.model_validate(answer.json()["change"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return  # a healer of an older version: the event alone says it
     client.alerts.alerting.take(change)
 

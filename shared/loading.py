@@ -11,6 +11,9 @@ UNNEEDED = ("rich", "pygments", "colorama")
 """structlog and httpx import these where they are installed, for output in colour. A service logs
 JSON."""
 
+_YOUNG = 20_000
+"""The objects that may be added until the youngest are looked through; Python's 700 are few."""
+
 
 @contextmanager
 def loading(hidden: Collection[str] = ()) -> Iterator[None]:
@@ -39,6 +42,10 @@ def keep_what_is_loaded() -> None:
 
     A partition's worker brings compiled kernels with tens of thousands of objects. A collection
     that looks through them takes longer than the handling of the message that caused it.
+
+    What messages leave behind is freed without a collection, as it has no cycles. A message with
+    its curves makes hundreds of objects, so by default there is a collection for every few.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_YOUNG)

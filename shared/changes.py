@@ -6,7 +6,7 @@ the right one, and a value of another type would only fail when it is read again
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -21,7 +21,7 @@ def with_changes(record: T, **fields: Any) -> T:
         TypeError: a name is no field of the record.
         pydantic.ValidationError: a value does not fit its field.
     """
-    if fault := _misspelt(record, fields):
+    if fault := _misspelt(record, fields.keys()):
         raise TypeError(fault)
     return type(record).model_validate({**dict(record), **fields})
 
@@ -35,12 +35,14 @@ def changed(model: T, **fields: object) -> T:
     Raises:
         ValueError: a name is no field of the model.
     """
-    if fault := _misspelt(model, fields):
+    if fault := _misspelt(model, fields.keys()):
         raise ValueError(fault)
     return model.model_copy(update=fields)
 
 
-def _misspelt(model: BaseModel, names: Iterable[str]) -> str:
+def _misspelt(model: BaseModel, names: Set[str]) -> str:
     """The names that are no fields of the model, in a sentence; '' for none."""
-    unknown = sorted(set(names) - type(model).model_fields.keys())
-    return f"{type(model).__name__} has no field {', '.join(unknown)}" if unknown else ""
+    known = type(model).__pydantic_fields__.keys()
+    if known >= names:
+        return ""
+    return f"{type(model).__name__} has no field {', '.join(sorted(names - known))}"

@@ -116,11 +116,10 @@ class Records:
         waiting = self._put.pop(name, None)
         self._groups.pop(name, None)
         if waiting:
-            statement = statements.upsert(self._connection.dialect.name)
             rows = list(waiting.values())
             for row in rows:
                 row["data"] = row["data"].model_dump_json()
-            self._connection.execute(statement, rows)
+            statements.UPSERT.execute(self._connection, rows)
 
     def delete(self, collection: Collection[T], key: str) -> None:
         """Forget the record with this key; harmless when there is none."""

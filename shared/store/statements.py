@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Integer, Select, String, bindparam, delete, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
+from shared.store.prepared import Prepared
 from shared.store.tables import RECORDS
 
 First = Literal["oldest", "newest", "soonest"]
@@ -85,12 +86,14 @@ STATUSES = text(
 )
 
 
-@cache
-def upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
+def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(RECORDS)
     changed = {name: statement.excluded[name] for name in _CHANGED}
     return statement.on_conflict_do_update(index_elements=["collection", "key"], set_=changed)
+
+
+UPSERT = Prepared([column.name for column in RECORDS.c], _upsert)
 
 
 @cache

@@ -27,12 +27,13 @@ from shared.store.engine import READING, engine
 from shared.store.errors import StoreUnavailable
 from shared.store.leader import LeaderRow, enter
 from shared.store.migrate import migrate
+from shared.store.prepared import Prepared
 from shared.store.records import Records
 from shared.store.tables import INBOX, OUTBOX
 from shared.store.unit import Queued, Unit
 
 # Building a statement costs more than executing it, so each is built once.
-_SENT = delete(OUTBOX).where(OUTBOX.c.id == bindparam("id_"))
+_SENT = Prepared(["id_"], lambda _: delete(OUTBOX).where(OUTBOX.c.id == bindparam("id_")))
 _SET_ASIDE = (
     update(OUTBOX).where(OUTBOX.c.id == bindparam("id_")).values(set_aside=bindparam("reason"))
 )
@@ -240,7 +241,7 @@ class Store:
         """Take confirmed messages out of the outbox."""
         if ids:
             with self.unit() as unit:
-                unit.connection.execute(_SENT, [{"id_": number} for number in ids])
+                _SENT.execute(unit.connection, [{"id_": number} for number in ids])
 
     def forget_handled(self, older_than: timedelta) -> int:
         """Shorten the inbox; returns how many ids were forgotten."""

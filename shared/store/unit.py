@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
+from shared.store.prepared import Prepared
 from shared.store.records import Records
 from shared.store.tables import INBOX, OUTBOX
 
@@ -20,6 +21,11 @@ _ROWS = 500
 _HANDLED = select(INBOX.c.message_id).where(
     INBOX.c.queue == bindparam("queue_"), INBOX.c.message_id.in_(bindparam("names", expanding=True))
 )
+_NOTE = Prepared([column.name for column in INBOX.c], lambda _: INBOX.insert())
+_QUEUED = ("exchange", "routing_key", "message_id", "headers", "mandatory", "body")
+_ENQUEUE = Prepared([*_QUEUED, "created_at", "set_aside"], lambda _: OUTBOX.insert())
+_LAST = select(func.coalesce(func.max(OUTBOX.c.id), 0))
+_AFTER = select(OUTBOX.c.id).where(OUTBOX.c.id > bindparam("last")).order_by(OUTBOX.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,7 @@ class Unit:
             known = self.connection.execute(_HANDLED, {"queue_": queue, "names": names})
             fresh = set(names).difference(known.scalars())
             rows = [{"queue": queue, "message_id": name, "handled_at": now} for name in fresh]
-            if rows:
-                self.connection.execute(INBOX.insert(), rows)
+            _NOTE.execute(self.connection, rows)
             new |= fresh
         return new
 
@@ -77,21 +82,14 @@ class Unit:
         if not messages:
             return []
         now = datetime.now(UTC)
-        result = self.connection.execute(
-            OUTBOX.insert().returning(OUTBOX.c.id, sort_by_parameter_order=True),
-            [
-                {
-                    "exchange": message.exchange,
-                    "routing_key": message.routing_key,
-                    "message_id": message.message_id,
-                    "headers": message.headers,
-                    "mandatory": int(message.mandatory),
-                    "body": message.body,
-                    "created_at": now,
-                    "set_aside": message.set_aside or None,
-                }
-                for message in messages
-            ],
-        )
-        ids = result.scalars().all()
+        rows = [
+            {name: getattr(message, name) for name in _QUEUED}
+            | {"mandatory": int(message.mandatory), "created_at": now}
+            | {"set_aside": message.set_aside or None}
+            for message in messages
+        ]
+        # There is no other writer during a unit, so all later ids are those of these rows.
+        last = self.connection.execute(_LAST).scalar_one()
+        _ENQUEUE.execute(self.connection, rows)
+        ids = self.connection.execute(_AFTER, {"last": last}).scalars()
         return [replace(m, id=int(n)) for m, n in zip(messages, ids, strict=True)]

@@ -6,7 +6,7 @@ the right one, and a value of another type would only fail when it is read again
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -40,7 +40,7 @@ def changed(model: T, **fields: object) -> T:
     return model.model_copy(update=fields)
 
 
-def _misspelt(model: BaseModel, names: Set[str]) -> str:
+def _misspelt(model: BaseModel, names: AbstractSet[str]) -> str:
     """The names that are no fields of the model, in a sentence; '' for none."""
     known = type(model).__pydantic_fields__.keys()
     if known >= names:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 _TRACEPARENT = re.compile(r"^00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}$")
 _IDS = random.Random()
@@ -112,6 +113,7 @@ def _new_id(bits: int) -> str:
     return f"{_IDS.getrandbits(bits) or 1:0{bits // 4}x}"
 
 
+@lru_cache(256)
 def parts(traceparent: str) -> tuple[str, str] | None:
     """The ids of trace and span; None if the text is not a trace context."""
     match = _TRACEPARENT.match(traceparent)

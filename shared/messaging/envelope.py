@@ -8,8 +8,9 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -126,7 +127,7 @@ class Envelope:
 
     def within(self, traceparent: str) -> Envelope:
         """The same, as what follows from handling it has it for its cause."""
-        return replace(self, traceparent=traceparent)
+        return Envelope(self.id, self.type, self.source, self.subject, traceparent)
 
     @classmethod
     def of(cls, delivery: Delivery) -> Envelope:
@@ -172,6 +173,7 @@ def headers_for(
     return headers
 
 
+@cache
 def event_type(message_type: type[Message]) -> str:
     """The CloudEvents ``type``, e.g. ``barograph.job.submit.v1``."""
     return f"barograph.{message_type.TYPE}.v{message_type.VERSION}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import structlog
@@ -78,8 +79,9 @@ def _settle(store: Store, queued: Sequence[Queued], confirmed: Collection[int]) 
     left = [each for place, each in enumerate(queued) if place not in confirmed]
     store.sent([each.id for each in taken if each.id is not None])
     store.tried([each.id for each in left if each.id is not None])
-    for each in taken:
-        PUBLISHED.labels(str(each.headers.get("cloudEvents_type", "copy"))).inc()
+    kinds = Counter(str(each.headers.get("cloudEvents_type", "copy")) for each in taken)
+    for kind, number in kinds.items():
+        PUBLISHED.labels(kind).inc(number)
 
 
 def _send_alone(bus: Bus, store: Store, queued: Queued) -> None:

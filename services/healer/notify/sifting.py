@@ -44,7 +44,9 @@ def sifted(candidates: Sequence[NotificationState], filters: Filters) -> Sifted:
                 found.dropped.append((notification, drop))
             case verdict:
                 announces = isinstance(verdict, Announce)
-                found.tell.append(changed(notification, announces=announces))
+                if announces != notification.announces:
+                    notification = changed(notification, announces=announces)  # noqa: PLW2901
+                found.tell.append(notification)
     return found
 
 

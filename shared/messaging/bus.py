@@ -239,10 +239,11 @@ class Bus:
         batch: int = 200,
         concurrency: int = 1,
         suspended: bool = False,
+        gather_s: float = 0.0,
     ) -> QueueConsumer:
         """Hand every delivery of one of this principal's queues to ``handle``.
 
-        A ``suspended`` one waits for its ``begin``.
+        A ``suspended`` one waits for its ``begin``; ``gather_s`` as for `QueueConsumer`.
 
         Raises:
             NotInTopology: when the queue is not one of this principal's.
@@ -259,6 +260,7 @@ class Bus:
             marks=self.marks(queue),
             broker_name=lambda: self._declarer.name_of(queue),
             suspended=suspended,
+            gather_s=gather_s,
         )
         self.attach(consumer)
         return consumer

@@ -36,6 +36,8 @@ class QueueConsumer:
     argument, in the link's thread, when it is ready. ``marks`` remember over which message the
     process died. ``broker_name`` gives the queue's name at the broker if it is another. One made
     ``suspended`` waits for ``begin`` or ``resume``. ``pool`` runs the batches one after the other.
+    After each batch the next one, unless it is full, gathers for ``gather_s``: it costs little more
+    than a smaller one, and what comes after a pause does not wait.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class QueueConsumer:
         broker_name: Callable[[], str] | None = None,
         suspended: bool = False,
         pool: Executor | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self.queue = queue
         self._broker_name = broker_name or (lambda: queue)
         self.handling = Handling(queue, handle, marks, pauses_s)
         self._holding = Holding(prefetch)
         self._batch = batch
+        self._gather_s, self._gathering = gather_s, False
         self._concurrency = concurrency
         self._arguments = arguments
         self._before = before
@@ -89,7 +93,7 @@ class QueueConsumer:
         self._channel = self._opened = None
         self._deaf_since = None
         # A batch that was planned on a lost connection is never run.
-        self._flush_planned = False
+        self._flush_planned = self._gathering = False
         self._buffer.clear()
         self._unsettled.clear()
         self._holding.clear()
@@ -251,6 +255,8 @@ class QueueConsumer:
 
     def _flush(self) -> None:
         while self._channel is not None and self._buffer:
+            if self._gathering and len(self._buffer) < self._batch:
+                return
             # The pool of a consumer that was stopped takes nothing: it is asked under the lock.
             with self._idle:
                 if self._stopping or self._in_flight >= self._concurrency:
@@ -278,7 +284,18 @@ class QueueConsumer:
                 self._in_flight -= 1
                 self._idle.notify_all()
             if link is not None:
-                link.call(self._flush)
+                link.call(self._gather)
+
+    def _gather(self) -> None:
+        """Let the next batch begin: at once if it is full, otherwise when it has gathered."""
+        if self._gather_s and self._link is not None:
+            self._gathering = True
+            self._link.later(self._gather_s, self._gathered)
+        self._flush()
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._flush()
 
     def _outcome(self, channel: Channel, batch: list[Delivery]) -> Outcome:
         if self._channel is None or channel is not self._channel:

@@ -53,6 +53,7 @@ class Service:
         word: the word of routing keys that addresses this instance (a machine's name); by default
             the instance.
         prefetch: unacknowledged deliveries held per queue.
+        gather_s: the time for which a batch that is not full gathers after the one before.
         clock: the time; replaced in tests.
         closing: functions to call when everything has stopped.
         read_ahead: reads the records that the handlers of a batch will ask for.
@@ -75,6 +76,7 @@ class Service:
         word: str = "",
         prefetch: int = 500,
         concurrency: int = 1,
+        gather_s: float = 0.0,
         clock: Callable[[], datetime] = utc_now,
         closing: Sequence[Callable[[], None]] = (),
         read_ahead: ReadAhead | None = None,
@@ -85,7 +87,7 @@ class Service:
         self.settings, self.store = settings, store
         self._clock, self._closing, self._read_ahead = clock, closing, read_ahead
         self._elected, self._leading = elected, leading
-        self._prefetch, self._concurrency = prefetch, concurrency
+        self._prefetch, self._concurrency, self._gather_s = prefetch, concurrency, gather_s
         self.bus = Bus(
             settings.broker_url.get_secret_value(),
             principal,
@@ -221,6 +223,7 @@ class Service:
             prefetch=self._prefetch,
             concurrency=self._concurrency,
             suspended=self._leadership is not None,
+            gather_s=self._gather_s,
         )
 
     def _work(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -84,6 +85,45 @@ def test_what_arrives_while_a_batch_is_in_work_becomes_the_next_one() -> None:
 
     assert sizes == [1, 5, 2]
     assert channel.acked[-1] == 8
+
+
+class WaitingLink(OpenLink):
+    """A link whose timers end when the test says so."""
+
+    def __init__(self, channel: OpenChannel) -> None:
+        super().__init__(channel)
+        self.waiting: queue.Queue[Callable[[], None]] = queue.Queue()
+
+    def later(self, _delay_s: float, function: Callable[[], None]) -> None:
+        self.waiting.put(function)
+
+
+def test_after_a_batch_the_next_one_gathers_unless_it_is_full() -> None:
+    sizes: queue.Queue[int] = queue.Queue()
+    channel = OpenChannel()
+    link = WaitingLink(channel)
+    consumer = QueueConsumer("q", lambda batch: sizes.put(len(batch)), batch=5, gather_s=0.03)
+    consumer.connected(cast("Link", link))
+    deliver(consumer, channel, 1)
+    assert sizes.get(timeout=600) == 1
+    first = link.waiting.get(timeout=600)
+    for tag in range(2, 6):
+        deliver(consumer, channel, tag)
+    assert sizes.empty()
+    deliver(consumer, channel, 6)
+    assert sizes.get(timeout=600) == 5
+    second = link.waiting.get(timeout=600)
+    first()
+    second()
+    deliver(consumer, channel, 7)
+    assert sizes.get(timeout=600) == 1
+    link.waiting.get(timeout=600)
+    deliver(consumer, channel, 8)
+    consumer.disconnected()
+    consumer.connected(cast("Link", link))
+    deliver(consumer, channel, 9)
+    assert sizes.get(timeout=600) == 1, "a new connection waits for no timer of the old one"
+    assert consumer.stop(600)
 
 
 def deliver(consumer: QueueConsumer, channel: OpenChannel, tag: int, body: bytes = b"") -> None:

@@ -1,7 +1,7 @@
 """Rolling backtests: the errors of each forecaster on the series' own past.
 
-From each of several origins, a horizon apart, every forecaster forecasts what came next from what
-was known before. All series of one length are one table.
+From each of several origins, up to a horizon apart, every forecaster forecasts what came next from
+what was known before. All series of one length are one table.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import numpy as np
 from services.predictor.combination import bounded
 from services.predictor.forecasters import Forecaster
 from services.predictor.forecasters.base import Floats
+from services.predictor.pace import at_present_pace
 
 _MIN_SHARE = 0.4
 """This share of a history is left to forecast from at the first origin."""
-_REACH = 6
-"""A history is at least so many times as long as what is forecast of it."""
+_HORIZONS, _REACH = 4, 6
+"""A history of so many horizons is backtested over the whole horizon, a shorter one over a share of
+it: that leaves enough of it for the first origins."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,32 @@ class Backtest:
 
 
 def backtest(
-    forecasters: Sequence[Forecaster], table: Floats, horizon: int, season: int, origins: int
+    forecasters: Sequence[Forecaster],
+    table: Floats,
+    horizon: int,
+    season: int,
+    origins: int,
+    *,
+    paced: bool = False,
 ) -> Backtest:
     """Forecast the latest ``origins`` spans of ``table`` (series, points), NaN in its gaps.
 
-    Short histories are forecast by less than a horizon, and from fewer origins.
+    Short histories are forecast by less than a horizon, and from origins that lie closer.
+    ``paced``: what is known at an origin is brought to the pace of that moment.
     """
     points = table.shape[1]
-    reach = max(1, min(horizon, points // _REACH))
-    cuts = [points - reach * (back + 1) for back in range(origins)]
-    cuts = [cut for cut in cuts if cut >= math.ceil(_MIN_SHARE * points)]
+    whole = points >= _HORIZONS * horizon
+    reach = horizon if whole else max(1, points // _REACH)
+    latest, least = points - reach, math.ceil(_MIN_SHARE * points)
+    closest = (latest - least) // max(1, origins - 1)
+    apart = max(1, min(reach, closest)) if whole else reach
+    cuts = [cut for cut in range(latest, 0, -apart) if cut >= least][:origins]
     curves = np.full((len(forecasters), len(table), len(cuts), 3, reach), np.nan)
     actual = np.empty((len(table), len(cuts), reach))
     for at, cut in enumerate(cuts):
         actual[:, at] = table[:, cut : cut + reach]
         known = _carried(table[:, :cut])
+        known = at_present_pace(known, season) if paced else known
         for number, forecaster in enumerate(forecasters):
             if forecaster.least_points(season) <= cut:
                 made = forecaster.curves(known, reach, season)

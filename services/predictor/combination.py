@@ -17,10 +17,6 @@ _MIN_WEIGHT = 0.02
 _EXACT = 1e-9
 """Share of a series' size below which an error is none."""
 
-_MAX_WIDENING = 10.0
-_COVERED = 0.95
-"""The share that an interval is to hold."""
-
 
 def weights_of(errors: Floats, size: Floats, preference: float) -> Floats:
     """Weights (members, series), 1 in sum for each series, 0 for a member that did not speak.
@@ -57,36 +53,6 @@ def combined(curves: Floats, weights: Floats) -> Floats:
         share = (given / total)[:, :, None, None]
     known = np.where(able[:, :, None, None], curves, 0.0)
     return np.asarray((known * share).sum(axis=0))
-
-
-def widening_of(curves: Floats, actual: Floats) -> Floats:
-    """The factor (series,) that widens intervals, by the misses of a backtest.
-
-    ``curves`` (series, origins, 3, steps) and ``actual`` (series, origins, steps) are those of the
-    backtest; a miss is measured in half widths. The factor is the larger of two: the conformal
-    quantile of all misses, which many steps must have reached, as after a change of pace; and half
-    of the largest miss, in logarithms, as few origins see few bursts. No interval becomes narrower.
-    """
-    half = (curves[:, :, 2] - curves[:, :, 1]) / 2
-    size = np.abs(np.where(np.isfinite(actual), actual, 0.0)).max(axis=(1, 2), initial=_EXACT)
-    misses = np.abs(actual - curves[:, :, 0]) / (half + _EXACT * size[:, None, None])
-    misses = np.where(np.isfinite(misses), misses, 0.0).reshape(len(misses), -1)
-    if not misses.shape[1]:
-        return np.ones(len(misses))
-    widening = np.maximum(np.sqrt(misses.max(axis=1)), np.quantile(misses, _COVERED, axis=1))
-    return np.asarray(np.clip(widening, 1.0, _MAX_WIDENING))
-
-
-def widened(curves: Floats, widening: Floats, reach: int) -> Floats:
-    """``curves`` (series, 3, horizon), the bounds' distance from the mean times ``widening``.
-
-    Beyond the ``reach`` steps that were backtested it grows as the root of the steps: there, what
-    is missed because a pace has changed outgrows the deviation of a random walk by as much.
-    """
-    mean = curves[:, :1]
-    growth = np.sqrt(np.maximum(1.0, np.arange(1, curves.shape[2] + 1) / reach))
-    factor = widening[:, None, None] * growth
-    return np.concatenate([mean, mean + factor * (curves[:, 1:] - mean)], axis=1)
 
 
 def bounded(curves: Floats, values: Floats) -> Floats:

@@ -97,8 +97,12 @@ class Forecasting:
 
     def restore(self, choices: Mapping[str, object]) -> None:
         """Take the choices of a snapshot; ValueError if one is none."""
-        # A choice from before there were weights is made again.
-        kept = {int(r): c for r, c in choices.items() if isinstance(c, dict) and "weights" in c}
+        # A choice of a version that widened both sides alike, or had no weights, is made again.
+        kept = {
+            int(row): choice
+            for row, choice in choices.items()
+            if isinstance(choice, dict) and isinstance(choice.get("widening"), list)
+        }
         self._choices = {row: Choice.model_validate(choice) for row, choice in kept.items()}
 
     def _ready(self, row: int) -> _Ready | None:

@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from services.predictor.backtest import Backtest, backtest
 from services.predictor.behaviour import Kind
-from services.predictor.combination import bounded, combined, weights_of, widened, widening_of
+from services.predictor.combination import bounded, combined, weights_of
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make
 from services.predictor.forecasters.base import Floats, scaled, unit_of
+from services.predictor.intervals import widened, widening_of, with_lasting_steps
+from services.predictor.pace import evened
 from services.predictor.settings import EngineSettings
 from shared.items import Behaviour
 
@@ -33,8 +35,8 @@ class Choice(BaseModel):
     weights: dict[str, float]
     """The weight of each forecaster, the largest first; they sum to 1."""
     why: dict[str, str]
-    widening: float = 1.0
-    """Factor of the interval's width, by what the backtests' intervals did not hold."""
+    widening: tuple[float, float] = (1.0, 1.0)
+    """Factors of the lower and the upper half width, by what the backtests' intervals held."""
     reach: int | None = None
     """Steps that were backtested; beyond them intervals are wider. None: all."""
     step: int
@@ -78,7 +80,7 @@ class Selector:
             names = list(dict.fromkeys((*self._settings.models[behaviour], *SIMPLE)))
             units = unit_of(raw)
             table = raw / units[:, None]
-            tested = self._tested(names, table, ahead[members[0]])
+            tested = self._tested(names, table, ahead[members[0]], behaviour)
             size = np.nanmax(np.abs(table), axis=1)
             errors = tested.errors
             weights = weights_of(errors, size, self._settings.preference)
@@ -86,7 +88,8 @@ class Selector:
             for row, at in enumerate(members):
                 if weights[:, row].any():
                     why = _why(names, errors[:, row] * units[row], weights[:, row])
-                    why["interval_widened"] = f"{widening[row]:.2f} times"
+                    down, up = widening[row].tolist()
+                    why["interval_widened"] = f"{down:.2f} times downwards, {up:.2f} upwards"
                     why["kind"] = f"{behaviour.value}: {kinds[at].reason}"
                     heaviest = np.argsort(-weights[:, row], kind="stable")
                     found[at] = Choice(
@@ -94,7 +97,7 @@ class Selector:
                             names[n]: float(weights[n, row]) for n in heaviest if weights[n, row]
                         },
                         why=why,
-                        widening=float(widening[row]),
+                        widening=(down, up),
                         reach=tested.actual.shape[2],
                         step=steps[at],
                         behaviour=behaviour,
@@ -102,11 +105,14 @@ class Selector:
                     )
         return found
 
-    def _tested(self, names: Sequence[str], table: Floats, horizon: int) -> Backtest:
+    def _tested(
+        self, names: Sequence[str], table: Floats, horizon: int, behaviour: Behaviour
+    ) -> Backtest:
         """The backtest of a table; a forecaster is silent where too much of a series is missing."""
         able = [self._forecasters[name] for name in names]
         settings = self._settings
-        found = backtest(able, table, horizon, self._season, settings.folds)
+        stable = behaviour is Behaviour.STABLE
+        found = backtest(able, table, horizon, self._season, settings.folds, paced=stable)
         missing = (~np.isfinite(table)).mean(axis=1)
         for number, one in enumerate(able):
             found.curves[number, missing > one.max_gap_share] = np.nan
@@ -123,6 +129,10 @@ class Selector:
         Where they all refuse, the first simple forecaster that does not.
         """
         made: list[dict[str, Forecast]] = [{} for _ in histories]
+        histories = [
+            evened(one, self._season) if choice.behaviour is Behaviour.STABLE else one
+            for one, choice in zip(histories, choices, strict=True)
+        ]
         ahead = horizons or [self._settings.horizon] * len(choices)
         groups: dict[tuple[str, int], list[int]] = {}
         for at, choice in enumerate(choices):
@@ -169,8 +179,9 @@ class Selector:
         curves = np.array([[(made[n].mean, made[n].lower, made[n].upper)] for n in names]) / unit
         weights = np.array([[choice.weights.get(name, 1.0)] for name in names])
         reach = choice.reach or curves.shape[-1]
-        spread = widened(combined(curves, weights), np.array([choice.widening]), reach)
-        mean, lower, upper = scaled(bounded(spread, known[None] / unit)[0], unit)
+        (spread,) = widened(combined(curves, weights), np.array([choice.widening]), reach)
+        spread = with_lasting_steps(spread, known / unit, self._season)
+        mean, lower, upper = scaled(bounded(spread[None], known[None] / unit)[0], unit)
         why = {f"{names[0]}_{key}": text for key, text in made[names[0]].why.items()}
         return Forecast(mean, lower, upper, why)
 

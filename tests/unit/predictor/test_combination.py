@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from services.predictor.combination import bounded, combined, weights_of, widened, widening_of
+from services.predictor.combination import bounded, combined, weights_of
 
 _ONE = np.ones(1)
 
@@ -58,30 +58,3 @@ def test_a_forecast_stays_within_reach_of_the_history_and_a_steady_climb_goes_on
     wild = np.tile(20 * 1.2**ahead, (1, 3, 1))
     assert bounded(wild, values).max() <= 20 + 10 * (1 + 2 * 200 / 101)
     np.testing.assert_array_equal(bounded(climb, np.full((1, 9), 7.0)), np.full((1, 3, 200), 7.0))
-
-
-def test_intervals_that_held_are_left_and_those_that_did_not_are_widened() -> None:
-    curves = np.zeros((4, 4, 3, 5))
-    curves[:, :, 1], curves[:, :, 2] = -1, 1
-    actual = np.zeros((4, 4, 5))
-    actual[1, 2, 3] = 9
-    actual[2, 2, 3] = np.nan
-    actual[3, 0] = 9
-    # One burst counts half, in logarithms; what most of a backtest's steps missed counts in full.
-    np.testing.assert_allclose(widening_of(curves, actual), [1, 3, 1, 9], rtol=1e-6)
-    exact = np.zeros((1, 4, 3, 5))
-    assert widening_of(exact, np.ones((1, 4, 5))) == 10, "however small the interval was"
-    assert widening_of(np.full((1, 4, 3, 5), np.nan), actual[:1]) == 1
-    assert widening_of(curves[:, :0], actual[:, :0]).tolist() == [1, 1, 1, 1], "no backtest"
-
-
-def test_a_widened_interval_keeps_its_mean_and_its_sides() -> None:
-    curves = np.array([[[5.0], [4.0], [7.0]]])
-    np.testing.assert_array_equal(widened(curves, np.array([2.0]), 1), [[[5.0], [3.0], [9.0]]])
-
-
-def test_intervals_grow_beyond_what_was_backtested() -> None:
-    curves = np.tile([[0.0], [-1.0], [1.0]], (1, 1, 8))
-    lower, upper = widened(curves, np.array([3.0]), 2)[0, 1:]
-    np.testing.assert_array_equal(lower, -upper)
-    np.testing.assert_allclose(upper[[0, 1, 7]], [3, 3, 6])

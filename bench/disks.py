@@ -112,7 +112,7 @@ def _chances(
     for row, all_, (choice, found) in zip(histories, limits, made, strict=True):
         for limit in all_:
             stable = choice.behaviour.value == "stable"
-            passage = passage_of(row, found, float(limit), above=True, stable=stable)
+            passage = passage_of(row, found, float(limit), above=True, stable=stable, season=_DAY)
             chances.append(passage.reached)
             crosses.append(np.maximum.accumulate(found.mean >= limit))
     return np.array(chances), np.array(crosses)

@@ -1,5 +1,5 @@
 """Forecasters in one run: series a second and core, MASE and sMAPE, beside statsforecast's
-AutoARIMA and statsmodels' grid.
+AutoARIMA and theta, FLAIR and statsmodels' grid.
 
 Every method gets the same histories and forecasts the same steps. Sets: NAB's series as hourly
 means (``--nab DIR``, the folder with its ``data``), M4 (``--m4 DIR``, the folder with
@@ -203,36 +203,58 @@ def _choice(cases: list[Case]) -> list[Floats | None]:
     return made
 
 
-def _means_alone(mean: Floats) -> Floats:
-    nothing = np.full(len(mean), np.nan)
-    return np.array([mean, nothing, nothing])
-
-
 def _peers(cases: list[Case], options: argparse.Namespace) -> dict[str, tuple[Method, int]]:
-    grid = (_own("arima_statsmodels"), min(options.statsmodels, len(cases)))
-    found = {"statsmodels_grid": grid}
+    found = {"statsmodels_grid": (_own("arima_statsmodels"), min(options.statsmodels, len(cases)))}
+    found |= _statsforecast(cases, options) | _flair(cases)
+    return found
+
+
+def _flair(cases: list[Case]) -> dict[str, tuple[Method, int]]:
+    """FLAIR with the frequency that has the cases' season; its intervals are those of its paths."""
     try:
-        from statsforecast.models import AutoARIMA
+        from flaircast import forecast
+    except ImportError:
+        print("flaircast is not installed; `pip install flaircast` brings it", flush=True)
+        return {}
+
+    def flair(cases: list[Case]) -> list[Floats | None]:
+        made: list[Floats | None] = []
+        for case in cases:
+            name = "h" if case.season > 1 else "W"
+            paths = forecast(case.history, len(case.future), name, seed=1)
+            made.append(np.array([paths.mean(axis=0), *np.quantile(paths, (0.025, 0.975), axis=0)]))
+        return made
+
+    return {"flaircast": (flair, len(cases))}
+
+
+def _statsforecast(cases: list[Case], options: argparse.Namespace) -> dict[str, tuple[Method, int]]:
+    try:
+        from statsforecast.models import AutoARIMA, DynamicOptimizedTheta
     except ImportError:
         print("statsforecast is not installed; `make bench-peers` brings it", flush=True)
-        return found
+        return {}
 
-    def auto(seasonal: bool) -> Method:
+    def of(model: type[AutoARIMA | DynamicOptimizedTheta], *, seasonal: bool) -> Method:
         def forecast(cases: list[Case]) -> list[Floats | None]:
-            return [
-                _means_alone(
-                    AutoARIMA(season_length=case.season if seasonal else 1).forecast(
-                        case.history, h=len(case.future)
-                    )["mean"]
+            made: list[Floats | None] = []
+            for case in cases:
+                season = case.season if seasonal else 1
+                one = model(season_length=season).forecast(
+                    case.history, h=len(case.future), level=[95]
                 )
-                for case in cases
-            ]
+                made.append(np.array([one["mean"], one["lo-95"], one["hi-95"]]))
+            return made
 
         return forecast
 
-    found["statsforecast_autoarima"] = (auto(False), len(cases))
+    found = {
+        "statsforecast_autoarima": (of(AutoARIMA, seasonal=False), len(cases)),
+        "statsforecast_theta": (of(DynamicOptimizedTheta, seasonal=True), len(cases)),
+    }
     if cases[0].season > 1:
-        found["statsforecast_seasonal"] = (auto(True), min(options.seasonal, len(cases)))
+        seasonal = of(AutoARIMA, seasonal=True)
+        found["statsforecast_seasonal"] = (seasonal, min(options.seasonal, len(cases)))
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from services.predictor.combination import bounded
 from services.predictor.forecasters import Forecaster
 from services.predictor.forecasters.base import Floats
-from services.predictor.pace import at_present_pace
+from services.predictor.regime import at_present_pace
 
 _MIN_SHARE = 0.4
 """This share of a history is left to forecast from at the first origin."""
@@ -68,7 +68,7 @@ def backtest(
     actual = np.empty((len(table), len(cuts), reach))
     for at, cut in enumerate(cuts):
         actual[:, at] = table[:, cut : cut + reach]
-        known = _carried(table[:, :cut])
+        known = carried(table[:, :cut])
         known = at_present_pace(known, season) if paced else known
         for number, forecaster in enumerate(forecasters):
             if forecaster.least_points(season) <= cut:
@@ -77,7 +77,7 @@ def backtest(
     return Backtest(curves, actual)
 
 
-def _carried(values: Floats) -> Floats:
+def carried(values: Floats) -> Floats:
     """Fill gaps linearly, and a gap at the end by the last value, without using later values."""
     gaps = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if not len(gaps):

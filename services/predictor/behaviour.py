@@ -7,7 +7,7 @@ three days or more) makes it volatile; else the catalogue's word for the item.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,4 +122,4 @@ def after_clean_ups(forecast: Forecast, found: CleanUps, *, above: bool) -> Fore
     due = np.where(ahead >= found.next_in, 1 + (ahead - found.next_in) // found.every, 0)
     off = due * found.fall * (1.0 if above else -1.0)
     why = forecast.why | {"clean_up_every": f"{found.every:g} steps, takes {found.fall:.4g}"}
-    return Forecast(forecast.mean - off, forecast.lower - off, forecast.upper - off, why)
+    return replace(forecast.minus(off), why=why)

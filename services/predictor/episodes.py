@@ -117,7 +117,7 @@ class Episodes:
     ) -> Iterator[Message]:
         if subject.beyond:  # the alarm is here, and the detector's to report
             return
-        crossing_ms = self._at(subject, found.point)
+        crossing_ms = self._to_come(subject, found.point)
         if episode is None:
             started = subject.open_step * self._settings.resolution_ms
             latest = self._latest(subject, found)
@@ -159,12 +159,16 @@ class Episodes:
         """Time ``steps`` after the middle of the last closed step."""
         return round((subject.open_step - 0.5 + steps) * self._settings.resolution_ms)
 
+    def _to_come(self, subject: Subject, steps: float) -> int:
+        """The same, but not before the newest sample, which has not reached the threshold."""
+        return max(subject.time_ms, self._at(subject, steps))
+
     def _latest(self, subject: Subject, found: Prediction) -> int | None:
         latest = found.crossing.latest
-        return None if latest is None else self._at(subject, max(latest, found.point))
+        return None if latest is None else self._to_come(subject, max(latest, found.point))
 
     def _event(self, subject: Subject, found: Prediction, episode: Episode) -> AlarmPredicted:
-        crossing_ms = self._at(subject, found.point)
+        crossing_ms = self._to_come(subject, found.point)
         latest_ms = self._latest(subject, found)
         return AlarmPredicted(
             event_id=episode.event_id,
@@ -176,12 +180,12 @@ class Episodes:
             threshold=subject.threshold,
             above=subject.above,
             crossing_ms=crossing_ms,
-            earliest_ms=self._at(subject, min(found.crossing.earliest, found.point)),
+            earliest_ms=self._to_come(subject, min(found.crossing.earliest, found.point)),
             latest_ms=latest_ms,
             predicted_value=float(found.forecast.mean[-1]),
             probability=found.passage.probability,
-            likely_from_ms=self._at(subject, found.passage.likely[0]),
-            likely_until_ms=self._at(subject, found.passage.likely[1]),
+            likely_from_ms=self._to_come(subject, found.passage.likely[0]),
+            likely_until_ms=self._to_come(subject, found.passage.likely[1]),
             forecaster=found.forecaster,
             why=found.why | found.forecast.why,
             sentence=self._sentence(subject, found, crossing_ms),
@@ -211,7 +215,7 @@ class Episodes:
 
     def _sentence(self, subject: Subject, found: Prediction, crossing_ms: int) -> str:
         side = "reach" if subject.above else "fall to"
-        early, late = (_clock(self._at(subject, steps)) for steps in found.passage.likely)
+        early, late = (_clock(self._to_come(subject, s)) for s in found.passage.likely)
         return (
             f"{subject.series.text()} is at {subject.value:.4g} and will {side} "
             f"{subject.threshold:.4g} at about {_clock(crossing_ms)}, with a probability of "

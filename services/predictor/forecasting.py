@@ -190,4 +190,5 @@ class Forecasting:
             above=one.subject.above,
             stable=choice.behaviour is Behaviour.STABLE,
             drifts=not rhythm,
+            season=self._settings.season,
         )

@@ -72,7 +72,7 @@ def with_lasting_steps(curve: Floats, values: Floats, season: int) -> Floats:
     window, ahead = max(_STAYS, season), np.arange(1, curve.shape[1] + 1)
     if len(values) <= 2 * window:
         return curve
-    from services.predictor.kernels.lasting import lasting_steps
+    from services.predictor.kernels.steps import lasting_steps
 
     up, down = lasting_steps(values, window)
     usual = float(values[-1] - values[0]) / (len(values) - 1)

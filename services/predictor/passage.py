@@ -2,7 +2,7 @@
 
 Three estimates of the distribution of the time of first passage, by step ahead:
 
-- ``brownian``: a Brownian motion with the drift and variance of the history's steps, whose first
+- ``brownian``: a Brownian motion with the drift and variance of the present regime, whose first
   passage is inverse Gaussian: ``P(T<=t) = N((m*t-a)/(s*sqrt(t))) + exp(2*m*a/s^2) *
   N((-m*t-a)/(s*sqrt(t)))`` for the distance a.
 - ``empirical``: the share of the history's moments from which it rose by the distance within t.
@@ -21,7 +21,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.forecasters.base import NORMAL_95, Floats, Forecast, unit_of
+from services.predictor.forecasters.base import Floats, Forecast, unit_of
+from services.predictor.regime import as_now
 
 _PATHS = 200
 _SEED = 11
@@ -68,22 +69,25 @@ def passage_of(
     above: bool,
     stable: bool,
     drifts: bool = True,
+    season: int = 1,
 ) -> Passage:
     """First passage of a finite ``history`` whose last value is within the threshold.
 
     ``drifts``: whether its steps go on as they were; not so where clean-ups have a rhythm.
+    ``season``: the steps of a day, where they are known.
     """
     # In a unit of the history's size, so that no square of a value is too large or too small.
     sign, unit = (1.0 if above else -1.0), float(unit_of(history))
     horizon = len(forecast.mean)
     values = sign * history / unit
     limit = sign * threshold / unit
-    deviation = (forecast.upper / unit - forecast.lower / unit) / (2 * NORMAL_95)
+    deviation = forecast.deviation(above=above) / unit
     found = {"paths": over_paths(sign * forecast.mean / unit, deviation, limit)}
     if stable:
         distance = max(0.0, limit - float(values[-1]))
         if drifts:
-            found["brownian"] = brownian(values, distance, horizon)
+            now = as_now(history, season, paced=True)
+            found["brownian"] = brownian(sign * now / unit, distance, horizon)
         if len(values) > _SPANS * horizon:
             found["empirical"] = empirical(values, distance, horizon)
     reached = np.maximum.accumulate(np.mean(list(found.values()), axis=0))

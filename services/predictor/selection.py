@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from services.predictor.backtest import Backtest, backtest
+from services.predictor.backtest import Backtest, backtest, carried
 from services.predictor.behaviour import Kind
 from services.predictor.combination import bounded, combined, weights_of
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make
 from services.predictor.forecasters.base import Floats, scaled, unit_of
 from services.predictor.intervals import widened, widening_of, with_lasting_steps
-from services.predictor.pace import evened
+from services.predictor.regime import as_now, at_present_pace, without_accidents
 from services.predictor.settings import EngineSettings
 from shared.items import Behaviour
 
@@ -79,10 +79,12 @@ class Selector:
             behaviour = kinds[members[0]].behaviour
             names = list(dict.fromkeys((*self._settings.models[behaviour], *SIMPLE)))
             units = unit_of(raw)
-            table = raw / units[:, None]
+            table = _with_gaps_of(raw, without_accidents(carried(raw / units[:, None])))
             tested = self._tested(names, table, ahead[members[0]], behaviour)
             size = np.nanmax(np.abs(table), axis=1)
             errors = tested.errors
+            if behaviour is Behaviour.STABLE:
+                self._know_the_pace(errors, names, table, ahead[members[0]])
             weights = weights_of(errors, size, self._settings.preference)
             widening = _widening(tested, weights)
             for row, at in enumerate(members):
@@ -104,6 +106,20 @@ class Selector:
                         points=len(histories[at]),
                     )
         return found
+
+    def _know_the_pace(
+        self, errors: Floats, names: Sequence[str], table: Floats, horizon: int
+    ) -> None:
+        """Replace the errors of series whose pace changed by those at their present pace.
+
+        No origin knew of the change, so all forecasters were alike in missing it.
+        """
+        known = carried(table)
+        even = at_present_pace(known, self._season)
+        changed = np.flatnonzero((even != known).any(axis=1))
+        if len(changed):
+            paced = _with_gaps_of(table[changed], even[changed])
+            errors[:, changed] = self._tested(names, paced, horizon, Behaviour.STABLE).errors
 
     def _tested(
         self, names: Sequence[str], table: Floats, horizon: int, behaviour: Behaviour
@@ -129,8 +145,9 @@ class Selector:
         Where they all refuse, the first simple forecaster that does not.
         """
         made: list[dict[str, Forecast]] = [{} for _ in histories]
+        measured = histories
         histories = [
-            evened(one, self._season) if choice.behaviour is Behaviour.STABLE else one
+            as_now(one, self._season, paced=choice.behaviour is Behaviour.STABLE)
             for one, choice in zip(histories, choices, strict=True)
         ]
         ahead = horizons or [self._settings.horizon] * len(choices)
@@ -147,8 +164,8 @@ class Selector:
                 if silent:
                     self._fill(made, name, silent, histories, horizon)
         return [
-            self._joined(one, choice, history)
-            for one, choice, history in zip(made, choices, histories, strict=True)
+            self._joined(one, choice, history, before)
+            for one, choice, history, before in zip(made, choices, histories, measured, strict=True)
         ]
 
     def _fill(
@@ -168,7 +185,7 @@ class Selector:
                 made[at][name] = one
 
     def _joined(
-        self, made: Mapping[str, Forecast], choice: Choice, history: Floats
+        self, made: Mapping[str, Forecast], choice: Choice, history: Floats, measured: Floats
     ) -> Forecast | CannotForecast:
         """One forecast of those made for a series, with the heaviest one's reasons."""
         if not made:
@@ -180,10 +197,11 @@ class Selector:
         weights = np.array([[choice.weights.get(name, 1.0)] for name in names])
         reach = choice.reach or curves.shape[-1]
         (spread,) = widened(combined(curves, weights), np.array([choice.widening]), reach)
-        spread = with_lasting_steps(spread, known / unit, self._season)
-        mean, lower, upper = scaled(bounded(spread[None], known[None] / unit)[0], unit)
+        (steady,) = bounded(spread[None], known[None] / unit)
+        before = measured[np.isfinite(measured)] / unit
+        mean, lower, upper = scaled(with_lasting_steps(steady, before, self._season), unit)
         why = {f"{names[0]}_{key}": text for key, text in made[names[0]].why.items()}
-        return Forecast(mean, lower, upper, why)
+        return Forecast(mean, lower, upper, why, steady=scaled(steady[1:], unit))
 
     def _forecaster(self, name: str) -> Forecaster:
         """Also one that was chosen before the settings were changed."""
@@ -204,6 +222,11 @@ def _tables(
         for begin in range(0, len(group), _TOGETHER):
             part = group[begin : begin + _TOGETHER]
             yield [at for at, _ in part], np.array([values for _, values in part])
+
+
+def _with_gaps_of(table: Floats, values: Floats) -> Floats:
+    """``values`` where ``table`` was measured."""
+    return np.where(np.isfinite(table), values, np.nan)
 
 
 def _widening(tested: Backtest, weights: Floats) -> Floats:

@@ -37,6 +37,21 @@ class Forecast:
     """The decisions on the way (order, criterion, p-values), for people."""
     slopes: dict[str, float] = field(default_factory=dict)
     """Numbers on the way that are in the item's unit a step."""
+    steady: Floats | None = None
+    """The bounds (2, horizon) without the steps that may come once; None: the same."""
+
+    def deviation(self, *, above: bool) -> Floats:
+        """Standard deviations of the way to the side, without the steps that may come once."""
+        lower, upper = (self.lower, self.upper) if self.steady is None else self.steady
+        # Halved first, as the difference of two numbers may be too large for one.
+        half = upper / 2 - self.mean / 2 if above else self.mean / 2 - lower / 2
+        return np.asarray(np.maximum(half, 0.0) * (2 / NORMAL_95))
+
+    def minus(self, off: Floats) -> Forecast:
+        """The same, ``off`` lower at each step."""
+        steady = None if self.steady is None else self.steady - off
+        mean, lower, upper = (one - off for one in (self.mean, self.lower, self.upper))
+        return replace(self, mean=mean, lower=lower, upper=upper, steady=steady)
 
     def within(self, least: float | None, most: float | None) -> Forecast:
         """The same where values can be: no share of a disk lies above 100 %."""

@@ -10,6 +10,18 @@ from shared.compiled import kernel
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
+_RECENT, _UNDONE = 24, 0.5
+"""A fall takes back a rise of one step of this share of it, or more, among so many steps before."""
+
+
+@kernel
+def _is_return(steps: Floats, at: int, sign: float) -> bool:
+    """Return whether the fall at a step only takes back what had risen at once before it."""
+    for before in range(max(0, at - _RECENT), at):
+        if sign * steps[before] >= _UNDONE * abs(steps[at]):
+            return True
+    return False
+
 
 @kernel
 def level(
@@ -18,7 +30,8 @@ def level(
     """Level the falls of ``sign * values``: steps of more than ``share`` and ``times`` the median.
 
     ``levelled``: (points,) filled where there is any; ``at``: (points,) filled from the front
-    with the points that the falls led to. How many there are, and the median of their sizes.
+    with the points that the falls led to. How many there are, and the median of their sizes. The
+    end of a peak, or of noise, is no fall.
     """
     n, known = values.shape[0], 0
     place, steps = np.empty(n, np.int64), np.empty(n)
@@ -37,6 +50,9 @@ def level(
     steps = steps[: known - 1]
     least = max(times * np.median(np.abs(steps)), share)
     falls = -sign * steps > least
+    for at_fall in range(known - 1):
+        if falls[at_fall] and _is_return(steps, at_fall, sign):
+            falls[at_fall] = False
     count = int(falls.sum())
     if not count:
         return 0, 0.0

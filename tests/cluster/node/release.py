@@ -61,7 +61,12 @@ class Release:
 
     def upgrade(self, **values: str) -> None:
         settings = [f"--set={key}={value}" for key, value in values.items()]
-        self.helm("upgrade", "--wait", *settings, chart=True)
+        try:
+            self.helm("upgrade", "--wait", *settings, chart=True)
+        except AssertionError:
+            # Helm was ended in its midst, perhaps: the next story must not find the release locked.
+            self.helm("rollback", "--no-hooks")
+            raise
 
     def uninstall(self) -> str:
         self.installed = False

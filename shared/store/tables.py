@@ -61,8 +61,12 @@ OUTBOX = Table(
     Column("refusals", Integer, nullable=False, server_default="0"),
     Column("set_aside", Text),
     Column("tries", Integer, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
 )
 """Messages decided on but not yet confirmed by the broker.
+
+An id is never given twice, on SQLite neither: who takes out a message that another one has sent and
+taken out already, takes out nothing else.
 
 ``set_aside`` says why a message can never be published; it is kept for an operator. ``refusals``
 counts how often the broker refused it when it was sent alone, ``tries`` how often it was sent and

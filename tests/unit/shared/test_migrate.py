@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
+from shared.store import Queued, opened
 from shared.store import migrate as migrating
 from shared.store.migrate import create, migrate, newest, upgrade
 
@@ -48,6 +50,18 @@ def test_what_is_made_at_once_is_migrated_by_alembic_later(
     columns = {column["name"] for column in inspect(engine).get_columns("outbox")}
     engine.dispose()
     assert "tries" in columns
+
+
+def test_what_waits_in_the_outbox_of_an_earlier_version_waits_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with closing(opened(url)) as store, store.unit() as unit:
+        (waits,) = unit.enqueue([Queued("e", "k", "m", {"a": 1}, b"body", mandatory=True)])
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+    engine.dispose()
+    with closing(opened(url)) as store:
+        assert store.unsent() == [waits]
 
 
 def test_an_empty_database_is_upgraded_and_one_that_is_current_left_alone(

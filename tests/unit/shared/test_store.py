@@ -93,6 +93,17 @@ def test_the_outbox_keeps_messages_until_they_are_sent(store: Store) -> None:
     assert store.unsent_count() == 1
 
 
+def test_who_takes_a_message_out_twice_takes_out_nothing_else(store: Store) -> None:
+    with store.unit() as unit:
+        (first,) = unit.enqueue([_message(1)])
+    assert first.id is not None
+    store.sent([first.id])
+    with store.unit() as unit:
+        (second,) = unit.enqueue([_message(2)])
+    store.sent([first.id])
+    assert store.unsent() == [second]
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_is_set_keeps_nothing_in_the_outbox(
     store: Store, monkeypatch: pytest.MonkeyPatch, hours: int

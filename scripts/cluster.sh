@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The programs of a Kubernetes cluster for tests, and a network of their own to run them in.
 #
-#   scripts/cluster.sh build            build what is missing (the first time: ~16 minutes)
+#   scripts/cluster.sh build            build what is missing (the first time: ~18 minutes)
 #   scripts/cluster.sh bin              the directory with the programs
 #   scripts/cluster.sh images           build what the real node needs: packages, images (as root)
 #   scripts/cluster.sh run COMMAND...   run a command inside a private network

@@ -112,11 +112,11 @@ def test_a_tfjob_that_fails_says_which_member_and_why(
 
 def test_what_cannot_be_taken_over_is_refused_with_every_field(platform: ClusterJobs, team: TFJobs):
     worker = replica(1, lifecycle={"preStop": {"exec": {"command": ["x"]}}})
-    worker["template"]["spec"]["initContainers"] = [{"name": "fetch", "image": "x"}]
+    worker["template"]["spec"]["nodeName"] = "real-0"
     team.apply("mnist", {"Worker": worker, "Scheduler": replica(1)})
     failed = team.wait("mnist", "Failed")
     assert failed["reason"] == "TFJobFailedValidation"
-    for field in ("containers[0].lifecycle", "initContainers", "tfReplicaSpecs.Scheduler"):
+    for field in ("containers[0].lifecycle", "spec.nodeName", "tfReplicaSpecs.Scheduler"):
         assert field in failed["message"]
     assert team.reasons("mnist") == {"TFJobFailedValidation"}
     assert platform.events == []

@@ -31,6 +31,7 @@ BOUNDED = {
     "audit-head": "one record",
     "canary": "one record for each canary of the settings",
     "channel-failures": "the recipients of the settings; deleted when one is reached",
+    "client-alerting": "one record",
     "client-ledger-items": "the items of the cases; AlertModel.prune",
     "client-log-chunks": "of each job the newest ones, and deleted with it; LOG_CHUNKS",
     "client-log-tallies": "one record for each job, deleted with it",

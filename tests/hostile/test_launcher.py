@@ -401,7 +401,7 @@ class _Ground:
     def broker_url(self) -> str:
         return "amqp://nobody"
 
-    def record(self) -> None:
+    def record(self, _port: int) -> None:
         """Nobody looks."""
 
     def prepare(self) -> tuple[Places, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 
 import httpx
@@ -12,6 +13,7 @@ from shared.changes import with_changes
 from shared.contracts import HealingSwitched, HealthReported
 from shared.service import Context
 from shared.store import Collection, Store
+from shared.store.records import Memory
 
 STOPPED, GOES_ON = "stopped", "goes on"
 
@@ -72,12 +74,18 @@ class Machines:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._read: Memory[HealthReported] = {}
+        self._reading = threading.Lock()
 
     def reports(self) -> tuple[list[HealthReported], list[HealthReported]]:
-        """The newest reports of all machines, and of all groups."""
-        with self._store.reading() as records:
-            machines = records.find(HEALTH, group="machine")
-            return machines, records.find(HEALTH, group="group")
+        """The newest reports of all machines, and of all groups.
+
+        Few of thousands are new each time that a page is drawn, and only these are parsed.
+        """
+        with self._reading, self._store.reading() as records:
+            found = records.find(HEALTH, memory=self._read)
+        machines = [each for each in found if each.scope == "machine"]
+        return machines, [each for each in found if each.scope == "group"]
 
     def report_of(self, name: str) -> HealthReported | None:
         """The machine's newest report."""

@@ -302,3 +302,21 @@ def test_the_reports_of_machines_and_the_stops_come_with_the_answer(healer: Heal
     assert client.hear(*healer.passed()) == []
     client.model.prune(NOW + timedelta(days=40))
     assert client.model.machines.report_of("h7") is None
+
+
+def test_the_reports_that_are_read_again_are_the_newest_of_machines_and_of_groups() -> None:
+    def report(name: str, at: datetime, scope: str = "machine") -> HealthReported:
+        fields = {"name": name, "score": 61.0, "verdict": "watch", "terms": (), "at": at}
+        return HealthReported.model_validate(fields | {"scope": scope})
+
+    client = Client()
+    machines = client.model.machines
+    first, other, group = report("h1", NOW), report("h2", NOW), report("web", NOW, "group")
+    client.hear(first, other, group)
+    assert machines.reports() == ([first, other], [group])
+    later = report("h1", NOW + timedelta(minutes=1))
+    client.hear(later)
+    read, _ = machines.reports()
+    assert sorted(read, key=lambda each: each.name) == [later, other]
+    client.model.prune(NOW + timedelta(days=60))
+    assert machines.reports() == ([], [])

@@ -30,6 +30,20 @@ def test_the_index_of_decisions_lists_every_decision() -> None:
     )
 
 
+def test_each_decision_has_a_number_of_its_own_which_its_heading_and_the_index_say() -> None:
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    pages = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+    numbers = {page.name: int(page.name[:4]) for page in pages}
+    headings = {page.name: int(page.read_text().split(".")[0].strip("# ")) for page in pages}
+
+    assert len(set(numbers.values())) == len(numbers)
+    assert headings == numbers
+    assert {
+        name: int(number)
+        for number, name in re.findall(r"^- (\d+): \[.*?\]\((.*?)\)", index, re.MULTILINE)
+    } == numbers
+
+
 def test_the_architecture_page_names_files_that_exist() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     files = [f"/{path.relative_to(ROOT)}" for path in (ROOT / "services").rglob("*.py")]

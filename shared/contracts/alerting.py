@@ -89,7 +89,13 @@ class AlertingAsk(Message):
     at: AwareDatetime
 
 
-def digest_of(known: Iterable[tuple[str, int]]) -> str:
-    """The digest of ids with their sequences, whatever their order."""
-    lines = "\n".join(sorted(f"{name} {sequence}" for name, sequence in known))
+def digest_of(known: Iterable[tuple[str, int]], stopped: Iterable[str]) -> str:
+    """The digest of what is in force, by which the healer and a client know that they agree.
+
+    Args:
+        known: the ids of silences and rules with their sequences, in any order.
+        stopped: the patterns of machines on which healing is stopped.
+    """
+    numbered = [*known, *((f"stop {hosts}", 0) for hosts in stopped)]
+    lines = "\n".join(sorted(f"{name} {sequence}" for name, sequence in numbered))
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()

@@ -99,8 +99,7 @@ def _digest(records: Records, at: datetime) -> str:
     silences = (each for each in records.find(SILENCES) if each.ends_at > at)
     known = [(each.silence_id, each.sequence) for each in silences]
     known += [(each.rule_id, each.sequence) for each in records.find(RULES, status=_SHOWN)]
-    known += [(f"stop {each.hosts}", 0) for each in records.find(STOPS, status=STOPPED)]
-    return digest_of(known)
+    return digest_of(known, (each.hosts for each in records.find(STOPS, status=STOPPED)))
 
 
 class Alerting:

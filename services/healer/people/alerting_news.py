@@ -127,12 +127,11 @@ def _report(ctx: Context) -> AlertingReported:
     held = ctx.records.find(NOTIFICATION_STATES, status=NotificationStatus.HELD, limit=_MAX_HELD)
     known = [(each.silence.silence_id, each.sequence) for each in in_force]
     known += [(rule.rule_id, rule.sequence) for rule in found]
-    known += [(f"stop {switch.hosts}", 0) for switch in ctx.records.find(SWITCHES)]
     return AlertingReported(
         muted=sum(not each.ended and each.held_by.startswith("silence") for each in held),
         silences=len(in_force),
         rules=len(found),
-        digest=digest_of(known),
+        digest=digest_of(known, (switch.hosts for switch in ctx.records.find(SWITCHES))),
         at=ctx.now,
     )
 

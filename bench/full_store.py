@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from bench.healer_double import health_of
+from bench.healer_double import groups_of, health_of
 from services.client import handlers
 from services.client.alerts.alerting import REPORTS, RULES, SILENCES, Report
 from services.client.alerts.cases import CASES, COUNTED_ITEMS, Case, CountedItem, Outcome
@@ -74,9 +74,8 @@ def fill(store: Store, machines: list[str], many: int, now: datetime) -> None:
         records.put_all(JOBS, [_job(n, now) for n in range(many)])
     with store.transaction() as records:
         records.put_all(HEALTH, [health_of(name, n, now) for n, name in enumerate(machines)])
-        groups = sorted({name.rpartition("-")[0] for name in machines})
-        found = [health_of(name, n, now, scope="group") for n, name in enumerate(groups)]
-        records.put_all(HEALTH, found)
+        groups = enumerate(groups_of(machines))
+        records.put_all(HEALTH, [health_of(name, n, now, scope="group") for n, name in groups])
         records.put(STOPS, Stop(hosts="lab-*", by="Ann", reason="disks are replaced", at=now))
         records.put_all(RULES, [_rule(n, now) for n in range(80)])
         records.put_all(SILENCES, [_silence(n, now) for n in range(40)])

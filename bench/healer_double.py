@@ -32,7 +32,7 @@ _FINE = ("clock offset", "open files", "swap used", "inodes used", "zombies")
 def healer_double(machines: list[str], alert_id: str, now: datetime) -> Starlette:
     """The application; ``alert_id`` is the alert that its audit log and narrative are about."""
     health = {name: health_of(name, n, now) for n, name in enumerate(machines)}
-    groups = [health_of(name, n, now, scope="group") for n, name in enumerate(_groups(machines))]
+    groups = [health_of(name, n, now, scope="group") for n, name in enumerate(groups_of(machines))]
 
     def on_map(request: Request) -> Any:
         asked = request.query_params
@@ -60,7 +60,8 @@ def _answering(told: Callable[[Request], Any]) -> Callable[[Request], Response]:
     return answer
 
 
-def _groups(machines: list[str]) -> list[str]:
+def groups_of(machines: list[str]) -> list[str]:
+    """The groups of machines, by the beginning of their names."""
     return sorted({name.rpartition("-")[0] for name in machines})
 
 

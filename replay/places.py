@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ def _split(place: str) -> tuple[str, str]:
     return bucket, key
 
 
+@cache
 def _store() -> S3Store:
     from shared.storage import S3Store
 

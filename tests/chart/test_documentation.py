@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,47 @@ def test_the_documented_install_renders() -> None:
 
 
 def test_the_documented_values_for_servers_of_ones_own_and_for_projects_render() -> None:
-    servers, projects = (yaml.safe_load(values) for values in blocks(HOW_TO, "yaml"))
+    servers, projects = (v for v in map(yaml.safe_load, blocks(HOW_TO, "yaml")) if "kind" not in v)
 
     manifests = render(values=servers | projects)
 
     assert named(manifests, "StatefulSet", "detector")["spec"]["replicas"] == 2
     quota = named(manifests, "ResourceQuota", "jobs")
     assert quota["metadata"]["namespace"] == projects["jobs"]["projects"]["vision"]["namespace"]
+
+
+def _of_secrets(node: Any) -> Iterator[tuple[str, str]]:
+    """Name and key of everything in a manifest that is read from a Secret."""
+    if isinstance(node, dict):
+        if "secretKeyRef" in node:
+            yield node["secretKeyRef"]["name"], node["secretKeyRef"]["key"]
+        secret = node.get("secret") or {}
+        name = secret.get("secretName") or secret.get("name")
+        yield from ((name, item["key"]) for item in secret.get("items") or [])
+        for value in node.values():
+            yield from _of_secrets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _of_secrets(value)
+
+
+def test_the_documented_secrets_have_the_keys_that_pods_read() -> None:
+    rows = re.findall(r"^\| `(\w+)\.(\w+Secret)` \| (.*) \|$", HOW_TO, re.MULTILINE)
+    given: dict[str, Any] = {"objectStore": {"url": "https://s3.example"}}
+    for section, value, _ in rows:
+        given.setdefault(section, {})[value] = f"{section}-{value}".lower()
+    documented = {
+        (given[section][value], key)
+        for section, value, keys in rows
+        for key in re.findall("`([a-z-]+)`", keys)
+    }
+
+    read = set(_of_secrets(render(values=given | {"nodeAgent": {"enabled": True}})))
+
+    assert read == documented
+    fetched = yaml.safe_load(blocks(HOW_TO, "yaml")[-1])
+    assert fetched["kind"] == "ExternalSecret"
+    assert fetched["spec"]["target"]["name"] in HOW_TO.split("## Where jobs run")[0]
 
 
 def test_what_is_documented_as_kept_is_what_is_kept() -> None:

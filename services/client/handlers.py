@@ -68,13 +68,25 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
     view = ctx.records.get(JOBS, event.job_id) or _unknown(event.job_id, event.name, event.at)
     if view.state == REMOVED:
         return ()
-    submit = getattr(event, "submit", None)
     if moments.keep(moments.of_job(event), ctx) and isinstance(event, JobRetrying):
         number = view.retries.get(event.failure_class, 0) + 1
         view = with_changes(view, retries=view.retries | {event.failure_class: number})
     if event.sequence <= view.sequence:
-        ctx.records.put(JOBS, with_changes(view, submit=view.submit or submit))
+        submit = view.submit or getattr(event, "submit", None)
+        ctx.records.put(JOBS, with_changes(view, submit=submit))
         return ()
+    view = with_changes(view, **_news(event, view))
+    if isinstance(event, JobRemoved):
+        _forget(event.job_id, ctx)
+    ctx.records.put(JOBS, view)
+    if event.state.terminal and view.state != REMOVED:
+        for span in job_trace.spans(view, ctx.records.find(MOMENTS, group=event.job_id)):
+            traces.export(span)
+    return ()
+
+
+def _news(event: JobEvent, view: JobView) -> dict[str, Any]:
+    """The fields of the job's view that the event changes, with their values."""
     changes: dict[str, Any] = {
         "name": event.name,
         "state": event.state.value,
@@ -88,7 +100,7 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
     isolation = getattr(event, "isolation", None)
     if isolation is not None:
         changes["notes"] = isolation.notes
-    if submit is not None:
+    if (submit := getattr(event, "submit", None)) is not None:
         changes["submit"] = submit
     if isinstance(event, JobRemoved):
         # Kept for a while without its contents, so that late events do not bring it back.
@@ -99,13 +111,7 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
             "last_lines": (),
             "submit": None,
         }
-        _forget(event.job_id, ctx)
-    view = with_changes(view, **changes)
-    ctx.records.put(JOBS, view)
-    if event.state.terminal and view.state != REMOVED:
-        for span in job_trace.spans(view, ctx.records.find(MOMENTS, group=event.job_id)):
-            traces.export(span)
-    return ()
+    return changes
 
 
 def request_refused(message: RequestRefused, ctx: Context) -> tuple[()]:

@@ -79,6 +79,17 @@ _OF_QUESTIONS = (
     SettingsAnswered,
     ThresholdTried,
 )
+_OF_JOBS: dict[type, Handler] = {
+    **dict.fromkeys(_EVENTS, handlers.job_event),
+    RequestRefused: handlers.request_refused,
+    JobNotifyRefused: handlers.notify_refused,
+    JobPlanned: handlers.job_planned,
+    PodReported: handlers.pod_reported,
+    ClusterSpecReady: handlers.clusterspec_ready,
+    PodStarted: handlers.pod_started,
+    PodMeasured: handlers.pod_measured,
+    PodExited: handlers.pod_exited,
+}
 _OF_ALERTS: dict[type, Handler] = {
     AlertChanged: alerts.alert_changed,
     ActionChanged: alerts.action_changed,
@@ -108,19 +119,8 @@ class Client:
         model = ReadModel(store)
         alert_model = AlertModel(store)
         uploads = Uploads(objects, model, settings)
-        listeners: dict[type, Handler] = dict.fromkeys(_EVENTS, handlers.job_event)
-        listeners |= _OF_ALERTS
-        listeners |= {
-            RequestRefused: handlers.request_refused,
-            JobNotifyRefused: handlers.notify_refused,
-            LogAppended: partial(handlers.log_appended, most=settings.log_chunks),
-            JobPlanned: handlers.job_planned,
-            PodReported: handlers.pod_reported,
-            ClusterSpecReady: handlers.clusterspec_ready,
-            PodStarted: handlers.pod_started,
-            PodMeasured: handlers.pod_measured,
-            PodExited: handlers.pod_exited,
-        }
+        log_appended = partial(handlers.log_appended, most=settings.log_chunks)
+        listeners = _OF_JOBS | _OF_ALERTS | {LogAppended: log_appended}
         listeners |= dict.fromkeys(_OF_QUESTIONS, self._answered)
         self.service = HttpService(
             "client",

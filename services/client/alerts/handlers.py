@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from services.client.alerts import actions, cases
@@ -64,7 +65,13 @@ def alert_changed(event: AlertChanged, ctx: Context) -> tuple[()]:
             ctx.records.put(ALERTS, with_changes(known, first_at=event.at))
         return ()
     first_at = min(known.first_at, event.at) if known else event.at
-    view = AlertView(
+    ctx.records.put(ALERTS, _view(event, first_at))
+    return ()
+
+
+def _view(event: AlertChanged, first_at: datetime) -> AlertView:
+    """The alert as this change says it is."""
+    return AlertView(
         alert_id=event.alert_id,
         sequence=event.sequence,
         state=event.state,
@@ -81,8 +88,6 @@ def alert_changed(event: AlertChanged, ctx: Context) -> tuple[()]:
         first_at=first_at,
         at=event.at,
     )
-    ctx.records.put(ALERTS, view)
-    return ()
 
 
 def action_changed(event: ActionChanged, ctx: Context) -> tuple[()]:

@@ -104,14 +104,7 @@ def create_app(
     questions: Questions,
 ) -> FastAPI:
     """API under /api/v1, its description at /api/v1/openapi.json, the pages beside it."""
-    app = FastAPI(
-        title="Barograph",
-        version="1",
-        summary="Submit TensorFlow jobs, watch them, read their logs.",
-        openapi_url=f"{_API}/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-    )
+    app = _bare_app()
     page, tokens = renderer(settings), Tokens(model)
     callers = Callers(settings, model, tokens)
     healer = HealerApi(settings)
@@ -139,6 +132,17 @@ def create_app(
     access = Access([("GET", f"{_API}/openapi.json"), *_listed(_ROUTED)])
     app.add_middleware(Guard, settings=settings, callers=callers, access=access, page=page)
     return app
+
+
+def _bare_app() -> FastAPI:
+    return FastAPI(
+        title="Barograph",
+        version="1",
+        summary="Submit TensorFlow jobs, watch them, read their logs.",
+        openapi_url=f"{_API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
 
 
 def _listed(routed: Iterable[tuple[APIRouter, str]]) -> Iterator[tuple[str, str]]:

@@ -87,27 +87,8 @@ def renderer(settings: ClientSettings) -> Render:
         autoescape=True,
         finalize=finalized,
     )
-    templates.globals |= {
-        "cause_words": _CAUSES,
-        "handling_words": _HANDLINGS,
-        "link_words": _LINK_STATES,
-    }
-    templates.filters |= {
-        "ago": ago,
-        "also_spelt": also_spelt,
-        "breakable": _breakable,
-        "bytes_text": lambda size: quantity(size, "bytes"),
-        "measured": measured,
-        "clock": clock,
-        "expected": lambda episode: forecast_sentence(episode, today=datetime.now(UTC).date()),
-        "forecast_sentence": forecast_sentence,
-        "mebibytes": lambda size: f"{size / 2**20:.0f}Mi",
-        "memory_text": memory_text,
-        "number": number,
-        "retry_budgets": retry_budgets,
-        "span": span,
-        "to_the_second": to_the_second,
-    }
+    templates.globals |= _TABLES
+    templates.filters |= _FILTERS
 
     has_healer = bool(
         (settings.healer_api_url or settings.healer_url)
@@ -128,6 +109,27 @@ def renderer(settings: ClientSettings) -> Render:
 def _breakable(name: str) -> Markup:
     """A name that may be broken after the dots, slashes and dashes in it, and nowhere else."""
     return Markup(_JOINTS.sub(r"\g<0><wbr>", str(escape(visible(name)))))  # noqa: S704 - escaped
+
+
+_TABLES = {"cause_words": _CAUSES, "handling_words": _HANDLINGS, "link_words": _LINK_STATES}
+"""The tables of words that every template may use."""
+_FILTERS: dict[str, Callable[..., object]] = {
+    "ago": ago,
+    "also_spelt": also_spelt,
+    "breakable": _breakable,
+    "bytes_text": lambda size: quantity(size, "bytes"),
+    "measured": measured,
+    "clock": clock,
+    "expected": lambda episode: forecast_sentence(episode, today=datetime.now(UTC).date()),
+    "forecast_sentence": forecast_sentence,
+    "mebibytes": lambda size: f"{size / 2**20:.0f}Mi",
+    "memory_text": memory_text,
+    "number": number,
+    "retry_budgets": retry_budgets,
+    "span": span,
+    "to_the_second": to_the_second,
+}
+"""The functions by which a template writes a value, by their names there."""
 
 
 def _by_role() -> dict[str, Any]:

@@ -157,7 +157,6 @@ def logs(
     Several logs are printed one after the other, each line with its member (and, from the second
     incarnation on, its incarnation). A single log is printed as it is.
     """
-    from services.client.tshell.printing import LogPrinter, prefix
     from services.client.tshell.stop import Code, Stop
 
     client = the_client()
@@ -177,7 +176,13 @@ def logs(
         texts = [part | {"text": "".join(_text(client, job, part))} for part in parts]
         print(json.dumps({"text": "".join(each["text"] for each in texts), "parts": texts}))
         return
-    alone = speaks_alone(view, member)
+    _print_logs(client, job, parts, alone=speaks_alone(view, member))
+
+
+def _print_logs(client: Client, job: str, parts: list[dict[str, Any]], *, alone: bool) -> None:
+    """Print the logs one after the other, each line with its member unless there is one log."""
+    from services.client.tshell.printing import LogPrinter, prefix
+
     printer = LogPrinter()
     for part in parts:
         one = alone and len(parts) == 1

@@ -123,22 +123,7 @@ class Execution:
         ctx.records.put(ACTIONS, changed)
         if ended:
             leases.release(changed, ctx.records)
-        audit.note(
-            ctx.records,
-            ctx.now,
-            f"action {state.value}",
-            action.action_id,
-            action_id=action.action_id,
-            incident_id=action.incident_id,
-            remediation=action.remediation,
-            target=action.target,
-            level=action.level.value,
-            by=action.by,
-            reason=reason,
-            fence=action.fence,
-            total_steps=action.total_steps,
-            steps=[step.model_dump(mode="json") for step in action.steps[:20]],
-        )
+        _audit(action, state, reason, ctx)
         yield ActionChanged(
             action_id=changed.action_id,
             incident_id=changed.incident_id,
@@ -225,6 +210,26 @@ class Execution:
             return [order]
         ctx.records.put(CLUSTER_ORDERS, ClusterOrder(command_id=order.command_id, order=order))
         return []
+
+
+def _audit(action: Action, state: ActionState, reason: str, ctx: Context) -> None:
+    """Write the action's new state into the audit."""
+    audit.note(
+        ctx.records,
+        ctx.now,
+        f"action {state.value}",
+        action.action_id,
+        action_id=action.action_id,
+        incident_id=action.incident_id,
+        remediation=action.remediation,
+        target=action.target,
+        level=action.level.value,
+        by=action.by,
+        reason=reason,
+        fence=action.fence,
+        total_steps=action.total_steps,
+        steps=[step.model_dump(mode="json") for step in action.steps[:20]],
+    )
 
 
 def settle_s(remediation: str) -> float:

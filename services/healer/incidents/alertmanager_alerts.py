@@ -186,23 +186,17 @@ def understood(
     host = machine or machines_named(labels)[0]
     ends = alert.ends
     over = alert.status.lower() == "resolved" or (ends is not None and ends <= now)
-    expires = min(ends, now + _MAX_AHEAD) if ends else None
-    if ends is None and timeout is not None:
-        expires = now + timeout
-    fingerprint = deterministic_id(*(f"{k}\x1e{v}" for k, v in sorted(labels.items())))
-    # An alert without a start time is the same until it ends, as in Alertmanager.
-    began = alert.began.isoformat() if alert.began else ""
     note = alert.annotations
     return Outside(
         series=SeriesRef(host=host, item=item, labels=_kept(labels, host, item)),
         family=labels.get("family", "")[:_MAX_NAME] or family_of(item),
         signal=Signal(
-            event_id=deterministic_id("outside", fingerprint, began),
+            event_id=_event_id(alert),
             state=AlertState.FIRING,
             severity=severity_of(labels),
             # Not its start: a handled alert that still holds is news when it is repeated.
             time_ms=int(now.timestamp() * 1000),
-            expires=None if over else expires,
+            expires=None if over else _expiry(ends, now, timeout),
             ending="it was not repeated",
         ),
         observation=Observation(
@@ -214,6 +208,19 @@ def understood(
         over=over,
         ended_ms=int(min(ends or now, now).timestamp() * 1000),
     )
+
+
+def _event_id(alert: OutsideAlert) -> str:
+    """An id that is the same for the same alert; one without a start is the same until it ends."""
+    fingerprint = deterministic_id(*(f"{k}\x1e{v}" for k, v in sorted(alert.labels.items())))
+    return deterministic_id("outside", fingerprint, alert.began.isoformat() if alert.began else "")
+
+
+def _expiry(ends: datetime | None, now: datetime, timeout: timedelta | None) -> datetime | None:
+    """The time until which the alert holds if it is not repeated; None: until it is ended."""
+    if ends is not None:
+        return min(ends, now + _MAX_AHEAD)
+    return None if timeout is None else now + timeout
 
 
 def _item(name: str) -> str:

@@ -98,15 +98,24 @@ class IncidentStore:
         notified = incident.notified(found)
         known = incident.mails or incident.phase is not Phase.WAITING
         old = ctx.records.get(NOTIFICATION_STATES, incident.incident_id) if known else None
-        fires = incident.state is AlertState.FIRING
-        rises = (
-            old is None
-            or worse(incident.severity, old.severity)
-            or (fires and old.state is AlertState.PREDICTED)
-        )
+        rises = old is None or _has_risen(incident, old)
         if old is not None and old.said == tell and not rises:
             return notified  # a storm's summary has said it already
         critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
+        urgent = tell == "escalated" or (rises and critical)
+        requested = self._requested(incident, tell, note, old, ctx)
+        ctx.records.put(NOTIFICATION_STATES, changed(requested, urgent=urgent))
+        return notified
+
+    def _requested(
+        self,
+        incident: Incident,
+        tell: News,
+        note: str,
+        old: NotificationState | None,
+        ctx: Context,
+    ) -> NotificationState:
+        """The notification state, in which the next notice shows the incident as it is now."""
         new, ended = self._notification(incident), tell in ENDINGS
         if ended and old is not None and old.heard is not None:
             labels = new.labels | {"severity": old.heard.value}
@@ -126,12 +135,10 @@ class IncidentStore:
             "gone": new.gone,
             "acknowledged": new.acknowledged,
             "due": ctx.now + timedelta(seconds=self._settings.alerting.group_wait_s),
-            "urgent": tell == "escalated" or (rises and critical),
         }
         if old is not None and old.acknowledged and not new.acknowledged:
             changes["step"] = 0
-        ctx.records.put(NOTIFICATION_STATES, changed(old or new, **changes))
-        return notified
+        return changed(old or new, **changes)
 
     def expect_notification(self, incident: Incident, ctx: Context) -> None:
         """Prepare a notification that waits for the machine's answer, except in a storm."""
@@ -174,6 +181,12 @@ class IncidentStore:
         command = Command(command_id=command_id, incident_id=incident.incident_id, due=due)
         ctx.records.put(COMMANDS, command)
         return command_id
+
+
+def _has_risen(incident: Incident, old: NotificationState) -> bool:
+    """Return whether the incident is worse than at its last request for a notification."""
+    fires = incident.state is AlertState.FIRING and old.state is AlertState.PREDICTED
+    return fires or worse(incident.severity, old.severity)
 
 
 def _as_seen(incident: Incident) -> tuple[object, ...]:

@@ -85,9 +85,8 @@ class Verification:
         """The item was read: close if it is out of danger, otherwise undo or escalate."""
         observation = incident.acted_on or incident.observation
         sign = 1 if observation.above else -1
-        improved = sign * value < sign * observation.value
-        within = observation.threshold is None or sign * value < sign * observation.threshold
-        effective = improved and within
+        limits = [observation.value, observation.threshold]
+        effective = all(sign * value < sign * limit for limit in limits if limit is not None)
         saved = self._execution.outcome(incident, ctx, effective=effective)
         yield RemediationVerified(
             incident_id=incident.incident_id,
@@ -100,13 +99,6 @@ class Verification:
             saved=saved,
             at=at,
         )
-        item = ITEMS.get(incident.series.item)
-        unit = item.unit if item else ""
-        now, was = quantity(value, unit), quantity(observation.value, unit)
-        at_ms = int(at.timestamp() * 1000)
-        if effective:
-            healed(incident.series, at_ms, ctx)
-        words = f"Read again afterwards: {now} (it was {was})."
         fact = Verified(
             at=ctx.now,
             remediation=incident.remediation,
@@ -115,9 +107,11 @@ class Verification:
             effective=effective,
             saved=saved,
         )
-        seen = incident.noted(words, after=Point(time_ms=at_ms, value=value)).tells(fact)
+        at_ms = int(at.timestamp() * 1000)
+        seen = _with_verified(incident, fact, at_ms)
         action = ctx.records.get(ACTIONS, incident.action_id)
         if effective:
+            healed(incident.series, at_ms, ctx)
             if action is not None:
                 yield from self._execution.change(action, ActionState.VERIFIED, ctx)
             outcome = f"{incident.remediation}: from {observation.value:.4g} to {value:.4g}"
@@ -185,3 +179,12 @@ class Verification:
         if action is not None and action.state in OPEN_ACTIONS:
             yield from self._execution.change(action, ActionState.FAILED, ctx, reason)
         yield from self._evidence.escalate(incident, reason, ctx)
+
+
+def _with_verified(incident: Incident, fact: Verified, at_ms: int) -> Incident:
+    """The incident with the value that was read after its remediation."""
+    item = ITEMS.get(incident.series.item)
+    unit = item.unit if item else ""
+    now, was = quantity(fact.after, unit), quantity(fact.before, unit)
+    words = f"Read again afterwards: {now} (it was {was})."
+    return incident.noted(words, after=Point(time_ms=at_ms, value=fact.after)).tells(fact)

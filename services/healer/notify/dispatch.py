@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from services.healer.model.incident import INCIDENTS
-from services.healer.model.notice import ENDINGS, Line, Notice, Summary
+from services.healer.model.notice import ENDINGS, Notice, Summary
 from services.healer.model.notification import (
     DELIVERIES,
     NOTICES,
@@ -160,19 +160,31 @@ class Dispatch:
         )
         if not waiting:
             return False
-        rows: list[Line] = []
-        titles: list[str] = []
-        projects: set[str] = set()
-        for delivery in waiting:
-            record = ctx.records.get(NOTICES, delivery.message_id)
-            if record is not None:
-                rows += record.notice.lines()
-                titles.append(title(record.notice))
-                if isinstance(record.notice, Summary):
-                    projects |= {*record.notice.project.split()}
         first = waiting[0]
-        digest = Summary(
-            message_id=message_id(deterministic_id("digest", first.delivery_id), 1),
+        digest = self._summary(waiting, ctx)
+        ctx.records.put(NOTICES, NoticeRecord(notice=digest, due=ctx.now + self._keep))
+        done = [changed(d, status="digested", due=ctx.now + self._keep) for d in waiting]
+        letter = changed(
+            first,
+            delivery_id=deterministic_id("delivery", digest.message_id, quota.recipient),
+            message_id=digest.message_id,
+            thread=digest.message_id,
+            status="pending",
+            due=ctx.now,
+        )
+        ctx.records.put_all(DELIVERIES, [*done, letter])
+        return len(waiting) == _AT_ONCE
+
+    def _summary(self, waiting: Sequence[Delivery], ctx: Context) -> Summary:
+        """The digest of the notices that these deliveries would have carried."""
+        records = [ctx.records.get(NOTICES, delivery.message_id) for delivery in waiting]
+        notices = [record.notice for record in records if record is not None]
+        rows = [row for notice in notices for row in notice.lines()]
+        titles = [title(notice) for notice in notices]
+        summaries = [notice for notice in notices if isinstance(notice, Summary)]
+        projects = {name for summary in summaries for name in summary.project.split()}
+        return Summary(
+            message_id=message_id(deterministic_id("digest", waiting[0].delivery_id), 1),
             kind="digest",
             severity=worst([row.severity for row in rows]),
             headline=f"{len(titles)} notices you were not sent one by one",
@@ -187,18 +199,6 @@ class Dispatch:
             project=" ".join(sorted(projects)),
             at=ctx.now,
         )
-        ctx.records.put(NOTICES, NoticeRecord(notice=digest, due=ctx.now + self._keep))
-        done = [changed(d, status="digested", due=ctx.now + self._keep) for d in waiting]
-        letter = changed(
-            first,
-            delivery_id=deterministic_id("delivery", digest.message_id, quota.recipient),
-            message_id=digest.message_id,
-            thread=digest.message_id,
-            status="pending",
-            due=ctx.now,
-        )
-        ctx.records.put_all(DELIVERIES, [*done, letter])
-        return len(waiting) == _AT_ONCE
 
 
 def _trace_of(notice: Notice | Summary, ctx: Context) -> str:

@@ -73,6 +73,7 @@ class NotificationLog:
             ctx: the transaction.
         """
         kind, severity = said
+        announced = kind == "flapping"
         measures.hold(notification, None, ctx)
         _write(notification, notice)
         known = changed(
@@ -86,21 +87,11 @@ class NotificationLog:
             cause="",
         )
         flap_notices.notified(known, ctx)
-        announced = kind == "flapping"
         if notification.ended and (announced or kind == notification.tell):
             self._over(known, None, ctx)
             return
-        update: dict[str, object]
-        if announced:
-            # It waits to be notified by itself if it lasts.
-            update = {"status": NotificationStatus.PENDING, "due": ctx.now, "urgent": False}
-        elif (notification.tell, notification.severity) == (kind, severity):
-            update = {"status": NotificationStatus.NOTIFIED, "due": escalates_at, "urgent": False}
-        else:
-            # It has changed since the notification was created; the next one includes that.
-            waits = notification.status is NotificationStatus.WAITING
-            update = {} if waits else {"status": NotificationStatus.PENDING, "due": ctx.now}
-        ctx.records.put(NOTIFICATION_STATES, changed(known, **update))
+        following = _following(notification, said, escalates_at, ctx.now)
+        ctx.records.put(NOTIFICATION_STATES, changed(known, **following))
 
     def notified_again(
         self, notification: NotificationState, notice: Notified, due: datetime | None, ctx: Context
@@ -123,6 +114,23 @@ class NotificationLog:
         )
         ctx.records.put(HEARD, heard)
         ctx.records.delete(NOTIFICATION_STATES, notification.incident_id)
+
+
+def _following(
+    notification: NotificationState,
+    said: tuple[Kind, Severity],
+    escalates_at: datetime | None,
+    now: datetime,
+) -> dict[str, object]:
+    """The changes that say what comes after this notice, if its incident goes on."""
+    if said[0] == "flapping":
+        # It waits to be notified by itself if it lasts.
+        return {"status": NotificationStatus.PENDING, "due": now, "urgent": False}
+    if (notification.tell, notification.severity) == said:
+        return {"status": NotificationStatus.NOTIFIED, "due": escalates_at, "urgent": False}
+    # It has changed since the notification was created; the next one includes that.
+    waits = notification.status is NotificationStatus.WAITING
+    return {} if waits else {"status": NotificationStatus.PENDING, "due": now}
 
 
 def look_again(ctx: Context) -> None:

@@ -62,14 +62,10 @@ def parsed(text: str, first: datetime, zone: ZoneInfo) -> Rule:
     """
     first = first.replace(microsecond=0)  # the RFC counts in seconds
     parts = _parts(text)
-    freq = parts.pop("FREQ", "")
-    if freq not in _FREQUENCIES:
-        raise ValueError(f"it needs one FREQ of {', '.join(_FREQUENCIES)}")
+    freq = _frequency(parts)
     interval = _number("INTERVAL", parts.pop("INTERVAL", "1"), 1, 1000)
     count, until = _end(parts, zone)
-    week_start = parts.pop("WKST", "MO")
-    if week_start not in _WEEKDAYS:
-        raise ValueError(f"WKST must be one of {', '.join(_WEEKDAYS)}")
+    week_start = _week_start(parts)
     weekdays = _weekdays(parts.pop("BYDAY", ""), freq, weeks="BYWEEKNO" in parts)
     numbers = {name: _numbers(name, parts.pop(name, "")) for name in _NUMBERS}
     if parts:
@@ -90,9 +86,25 @@ def parsed(text: str, first: datetime, zone: ZoneInfo) -> Rule:
             months=numbers["BYMONTH"],
             positions=numbers["BYSETPOS"],
             times=_times(numbers, first),
-            week_start=_WEEKDAYS.index(week_start),
+            week_start=week_start,
         )
     )
+
+
+def _frequency(parts: dict[str, str]) -> str:
+    """Take the frequency from ``parts``."""
+    freq = parts.pop("FREQ", "")
+    if freq not in _FREQUENCIES:
+        raise ValueError(f"it needs one FREQ of {', '.join(_FREQUENCIES)}")
+    return freq
+
+
+def _week_start(parts: dict[str, str]) -> int:
+    """Take the first day of the week from ``parts``; Monday is 0."""
+    day = parts.pop("WKST", "MO")
+    if day not in _WEEKDAYS:
+        raise ValueError(f"WKST must be one of {', '.join(_WEEKDAYS)}")
+    return _WEEKDAYS.index(day)
 
 
 def _end(parts: dict[str, str], zone: ZoneInfo) -> tuple[int, datetime | None]:

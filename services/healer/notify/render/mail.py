@@ -79,14 +79,19 @@ def build(
     mail.add_alternative(page, subtype="html")
     if pictures:
         html = mail.get_payload(1)
-        assert isinstance(html, EmailMessage)  # noqa: S101 - what add_alternative makes
+        assert isinstance(html, EmailMessage)  # noqa: S101 - add_alternative has made it, above
         for name, picture in pictures.items():
             html.add_related(picture, "image", "png", cid=f"<{name}>", filename=f"{name}.png")
+    _attach(mail, notice)
+    return mail
+
+
+def _attach(mail: EmailMessage, notice: Notice | Summary) -> None:
+    """Attach what is too long for the mail's text."""
     if isinstance(notice, Summary) and notice.rows:
         mail.add_attachment(as_csv(notice), subtype="csv", filename="alerts.csv")
     if isinstance(notice, Notice) and any(found.hidden for found in evidence(notice)):
         mail.add_attachment(whole_evidence(notice), filename="evidence.txt")
-    return mail
 
 
 def _add_headers(mail: EmailMessage, notice: Notice | Summary) -> None:

@@ -47,7 +47,7 @@ class Description(_Frozen):
 
     job: JobView
     members: tuple[MemberShown, ...]
-    """At most ``MAX_MEMBERS`` members, those in trouble first."""
+    """The members, at most ``MAX_MEMBERS``, those in trouble first."""
     members_total: int
     timeline: tuple[Line, ...]
     now: AwareDatetime

@@ -78,7 +78,7 @@ class Drawing:
 
 
 def draw(described: Description, noted: Iterable[Moment]) -> Drawing | None:
-    """None while nothing was noted."""
+    """Draw a job's timeline; None while nothing was noted."""
     moments = sorted(noted, key=lambda m: m.at)
     if not moments:
         return None
@@ -133,5 +133,5 @@ def _natural(name: str) -> tuple[str, int]:
 
 
 def _round_span(seconds: float) -> str:
-    """E.g. ``10m``: ticks are at full minutes and hours."""
+    """The span in full minutes and hours, at which ticks are, e.g. ``10m``."""
     return span(seconds).removesuffix("00s").removesuffix("00m")

@@ -36,7 +36,7 @@ class Gpu:
 
     @property
     def name(self) -> str:
-        """E.g. ``worker-0, GPU 3``, or ``worker-0, GPU 3, slice 7 (1g.10gb)``."""
+        """The name, e.g. ``worker-0, GPU 3``, or ``worker-0, GPU 3, slice 7 (1g.10gb)``."""
         labels = self.series.labels
         found = f"{self.member}, GPU {labels['gpu']}" if labels.get("gpu") else self.member
         if _SLICE not in labels:

@@ -15,9 +15,10 @@ from shared.client.connection import trusted
 
 _TIMEOUT_S = 10.0
 _AT_ONCE = 8
-"""Questions at one time. A healer that hangs must not take all threads that answer requests."""
+"""The most questions at one time. A healer that hangs must not take all threads that answer
+requests."""
 _MAX_PART = 300
-"""Characters of a name in a path; no id, machine or channel has a longer one."""
+"""The most characters of a name in a path; no id, machine or channel has a longer one."""
 
 
 class HealerUnavailable(Exception):

@@ -56,8 +56,8 @@ def strip(hours: Sequence[Mapping[str, Any]]) -> Strip | None:
         return None
     counts = {band: sum(_of_score(s) == band for s in scores) for band in ("good", "fair", "poor")}
     named = {"good": "healthy", "fair": "to watch", "poor": "sick"}
-    told = ", ".join(f"{counts[band]} {named[band]}" for band in named if counts[band])
-    return Strip(tuple(_runs(scores)), f"Of the last {len(scores)} hours {told}")
+    counted = ", ".join(f"{counts[band]} {named[band]}" for band in named if counts[band])
+    return Strip(tuple(_runs(scores)), f"Of the last {len(scores)} hours {counted}")
 
 
 def day_of(hours: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:

@@ -62,7 +62,7 @@ class LogEvent:
     incarnation: int
     text: str
     at: datetime
-    """When the member's launcher read it."""
+    """The time at which the member's launcher read it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class LogPart:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return sum(info.size for info in self.chunks)
 
 
@@ -139,18 +139,18 @@ class Logs:
                 yield self._objects.get(self._bucket, info.key)[first:last]
             position += info.size
 
-    def _told_before(self, job_id: str, position: int) -> set[str]:
+    def _sent_before(self, job_id: str, position: int) -> set[str]:
         """The object keys of the last chunks up to a position."""
         before, chunks = self._model.chunks(job_id, max(0, position - _LOOK_BACK), _LOOK_BACK)
         return {chunk.object_key for chunk in chunks[: max(0, position - before)]}
 
-    def _news(self, job_id: str, position: int, told: set[str]) -> list[LogEvent]:
-        """The next unsent chunks; ``told`` has the object keys of the last ones, and is updated."""
+    def _news(self, job_id: str, position: int, sent: set[str]) -> list[LogEvent]:
+        """The next unsent chunks; ``sent`` has the object keys of the last ones, and is updated."""
         start = max(0, position - _LOOK_BACK)
         before, chunks = self._model.chunks(job_id, start, _LOOK_BACK + _AT_ONCE)
-        new = [chunk for chunk in chunks if chunk.object_key not in told][:_AT_ONCE]
-        told &= {chunk.object_key for chunk in chunks}
-        told |= {chunk.object_key for chunk in new}
+        new = [chunk for chunk in chunks if chunk.object_key not in sent][:_AT_ONCE]
+        sent &= {chunk.object_key for chunk in chunks}
+        sent |= {chunk.object_key for chunk in new}
         left_out = max(0, before - position)
         events = [_gap(job_id, left_out, before, new[0])] if left_out and new else []
         return events + [
@@ -170,13 +170,13 @@ class Logs:
         if position >= len(stored):
             return
         before, listed = self._model.chunks(job_id, 0, position)
-        told = {chunk.object_key for chunk in listed[: max(0, position - before)]}
+        sent = {chunk.object_key for chunk in listed[: max(0, position - before)]}
         first = _first_listed(listed) if before else {}
         for info in stored:
             hit = _CHUNK_KEY.search(info.key)
             if before and hit and _place(hit) < first.get(hit["member"], _BEHIND_ALL):
-                continue  # it was dropped from the list, which the follower has been told
-            if hit and info.key not in told:
+                continue  # it was dropped from the list, as the follower was notified
+            if hit and info.key not in sent:
                 text = self._text(info.key)
                 yield LogEvent(position, hit["member"], int(hit["incarnation"]), text, at)
 
@@ -194,11 +194,11 @@ class Logs:
 
         '' is a sign of life for the connection.
         """
-        told = await asyncio.to_thread(self._told_before, job_id, position)
+        sent = await asyncio.to_thread(self._sent_before, job_id, position)
         deadline: float | None = None
         said: StateEvent | None = None
         while True:
-            news = await asyncio.to_thread(self._news, job_id, position, told)
+            news = await asyncio.to_thread(self._news, job_id, position, sent)
             for event in news:
                 yield event
                 position = event.position
@@ -247,6 +247,6 @@ def _place(hit: re.Match[str]) -> tuple[int, int]:
 
 
 def _order(named: tuple[str, int]) -> tuple[str, int, int]:
-    """worker-2 before worker-10."""
+    """The place of a member in lists: worker-2 comes before worker-10."""
     role, _, index = named[0].rpartition("-")
     return role, int(index) if index.isdigit() else 0, named[1]

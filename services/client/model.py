@@ -82,7 +82,7 @@ class ReadModel:
         projects: Projects,
         search: str = "",
     ) -> list[JobView]:
-        """Newest first; in all states but removed if none is named; see ``matching``."""
+        """The jobs, newest first; without named states, in all but removed; see ``matching``."""
         with self._store.reading() as records:
             if search:
                 found = matching(records, states or SHOWN_STATES, projects, search)

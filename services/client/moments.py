@@ -22,7 +22,7 @@ from shared.contracts import (
 from shared.service import Context
 
 MAX_MOMENTS = 500
-"""Moments that are kept of a job and, beside them, of its members: the newest."""
+"""The most moments that are kept of a job and, beside them, of its members: the newest."""
 _AT_ONCE = 500
 _SHELL_SIGNALS = 128
 _TOGETHER_S = 60.0
@@ -30,7 +30,7 @@ _NAMED = 3
 
 
 def of_job(event: JobEvent) -> Moment:
-    """A job's own event."""
+    """The moment of a job's own event."""
     kind = event.TYPE.removeprefix("job.")
     text = f"{event.reason}; {event.advice}" if isinstance(event, JobPending) else event.reason
     return Moment(
@@ -39,7 +39,7 @@ def of_job(event: JobEvent) -> Moment:
 
 
 def reported(message: PodReported) -> Moment:
-    """A member is up."""
+    """The moment at which a member is up."""
     where = f" ({message.node})" if message.node else ""
     return with_changes(
         _of(message.job_id, message.member, "reported", message.at),
@@ -48,7 +48,7 @@ def reported(message: PodReported) -> Moment:
 
 
 def gathered(message: ClusterSpecReady, now: datetime) -> Moment:
-    """All members of an epoch are known."""
+    """The moment at which all members of an epoch are known."""
     return Moment(
         job_id=message.job_id,
         id=f"epoch/{message.epoch}",
@@ -59,21 +59,21 @@ def gathered(message: ClusterSpecReady, now: datetime) -> Moment:
 
 
 def started(message: PodStarted) -> Moment:
-    """A member runs the program with the spec of an epoch."""
+    """The moment at which a member runs the program with the spec of an epoch."""
     moment = _of(message.job_id, message.member, "started", message.at)
     text = f"epoch {message.epoch}" if message.epoch else ""
     return with_changes(moment, id=f"{moment.id}/{message.epoch}", text=text)
 
 
 def exited(message: PodExited) -> Moment:
-    """A member has ended."""
+    """The moment at which a member has ended."""
     moment = _of(message.job_id, message.member, "exited", message.at)
     text = how_ended(message.exit_code, message.oom, message.fault)
     return with_changes(moment, text=text)
 
 
 def how_ended(exit_code: int | None, oom: bool, fault: str) -> str:
-    """E.g. ``exit code 137 (SIGKILL), out of memory``."""
+    """The cause of an end, e.g. ``exit code 137 (SIGKILL), out of memory``."""
     words = [] if exit_code is None else [f"exit code {exit_code}{_signal(exit_code)}"]
     return ", ".join([*words, *(["out of memory"] if oom else []), *([fault] if fault else [])])
 
@@ -103,7 +103,7 @@ class Line(BaseModel):
 
     at: AwareDatetime
     until: AwareDatetime
-    """When the last of them happened."""
+    """The time of the last of them."""
     kind: str
     text: str
     members: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ FLOW_S = 600.0
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures by a key that only the provider has; never none, and no shared secret."""
 _KNOWN_S, _RETRY_S = 3600.0, 10.0
-"""For how long its keys are believed, and how often an unknown one makes us ask again."""
+"""The seconds for which fetched keys are used, and between requests because of unknown keys."""
 _LEEWAY_S = 60
 _MAX_KEYS = 100
 _ODD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)

@@ -50,7 +50,8 @@ class Progress(BaseModel):
     at: AwareDatetime
     first_done: float
     first_at: AwareDatetime
-    """When this incarnation said something first, and how far it was: the speed counts from it."""
+    """The time of this incarnation's first report; with ``first_done``, the speed's starting
+    point."""
 
     @computed_field
     @property

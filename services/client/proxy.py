@@ -60,7 +60,7 @@ class TrustedProxy:
         return any(address in network for network in self._networks)
 
     def _warn(self, peer: str) -> None:
-        """Once for each address, so that nobody fills the log."""
+        """Warn once for each address, so that nobody fills the log."""
         if peer in self._warned:
             return
         self._warned[peer] = None

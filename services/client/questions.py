@@ -36,7 +36,7 @@ _SERVICES = frozenset({"autospec", "detector", "healer", "predictor", "task"})
 _MOMENT_S = 0.1
 """The time that further replicas have after every service has answered."""
 _MAX_OPEN, _MAX_ANSWERS = 16, 1_000
-"""Questions at one time: each takes one of the 40 threads that answer requests, for seconds."""
+"""The most questions at one time: each occupies one of 40 threads for seconds."""
 
 Answer = (
     SeriesFound
@@ -102,8 +102,8 @@ class Questions:
         with self._asked() as request_id:
             asked = CurveAsk(request_id=request_id, at=datetime.now(UTC), series=series)
             self._bus.publish([asked], timeout_s=self._within_s)
-            told = self._answers(request_id, lambda found: any(map(_is_detectors, found)))
-        return next((a.curve.points for a in told if _is_detectors(a) and a.curve), ())
+            answers = self._answers(request_id, lambda found: any(map(_is_detectors, found)))
+        return next((a.curve.points for a in answers if _is_detectors(a) and a.curve), ())
 
     def threshold(
         self, series: SeriesRef, threshold: float, points: Sequence[Point], *, above: bool
@@ -137,9 +137,9 @@ class Questions:
         with self._asked() as request_id:
             asked = DeadLettersAsk(request_id=request_id, at=datetime.now(UTC))
             self._bus.publish([asked], timeout_s=self._within_s)
-            told: list[DeadLettersAnswered] = self._answers(request_id, lambda _: False)
+            answers: list[DeadLettersAnswered] = self._answers(request_id, lambda _: False)
         found = dict(self._own_dead_letters())
-        for answer in told:
+        for answer in answers:
             found |= answer.queues
         return found
 

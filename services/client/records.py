@@ -87,7 +87,7 @@ class JobView(_Frozen):
     @computed_field
     @property
     def kept_until(self) -> datetime | None:
-        """When an ended job is removed with its logs and results; None while that is not known."""
+        """The time at which an ended job is removed with its logs and results; None if unknown."""
         if self.submit is None or self.state not in _KEPT_BY_TTL:
             return None
         try:
@@ -147,7 +147,7 @@ class Moment(_Frozen):
     """Identifies it within the job, so that it is stored once."""
     at: AwareDatetime
     kind: str
-    """E.g. ``running``: a job's state, or what a member did."""
+    """The job's state, such as ``running``, or the event of a member."""
     text: str
     member: str = ""
     """The member to whom it happened; '' for the job itself."""
@@ -220,7 +220,7 @@ class LogChunk(_Frozen):
 
 
 class LogTally(_Frozen):
-    """How many chunks of a job's log were ever listed, and how many of these are dropped again."""
+    """The numbers of a job's log chunks that were ever listed, and of those dropped again."""
 
     job_id: str
     stored: int

@@ -14,14 +14,14 @@ from shared.changes import with_changes
 MAX_POINTS = 240
 FIRST_EVERY_S = 10
 _GAP = 3
-"""So many steps without a measurement are a gap: nothing ran, or nobody measured."""
+"""The steps without a measurement that make a gap: nothing ran, or nobody measured."""
 
 
 class UsagePoint(NamedTuple):
     """The measurements within one step of time."""
 
     at_s: int
-    """When the step begins, in seconds since 1970."""
+    """The start of the step, in seconds since 1970."""
     measurements: int
     cpu_cores: float
     """The mean of the measurements."""

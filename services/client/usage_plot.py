@@ -12,7 +12,7 @@ from services.client.usage_curve import UsageCurve, UsagePoint
 from shared.contracts import memory_bytes
 
 MAX_LINES = 8
-"""Lines in one picture: so many colours can still be distinguished."""
+"""The most lines in one picture: so many colours can still be distinguished."""
 HEADROOM = 1.05
 """The top of a picture, over its highest value."""
 
@@ -94,12 +94,12 @@ def plots(curves: Sequence[UsageCurve], members: Sequence[MemberShown]) -> list[
 
 
 def cores_text(value: float) -> str:
-    """E.g. ``1.5 cores``."""
+    """The number with its unit, e.g. ``1.5 cores``."""
     return f"{value:.2f}".rstrip("0").rstrip(".") + (" core" if value == 1 else " cores")
 
 
 def memory_text(value: float) -> str:
-    """E.g. ``512 MiB`` and ``1.5 GiB``."""
+    """The size with its unit, e.g. ``512 MiB`` and ``1.5 GiB``."""
     if value >= 2**30:
         return f"{value / 2**30:.1f} GiB"
     return f"{value / 2**20:.0f} MiB"

@@ -28,7 +28,7 @@ def test_notice(now: datetime) -> Summary:
 
 
 def tried(channel: Channel, notice: Summary, tools: Tools) -> dict[str, str]:
-    """Send it to every recipient; what went wrong, by recipient."""
+    """Send it to every recipient, and return the failures by recipient."""
     failed = {}
     for recipient in channel.recipients():
         try:

@@ -67,9 +67,10 @@ if TYPE_CHECKING:
 _CANARY_STEP_S = 5.0
 _MEASURE_S = 5.0
 _GATHER_S = 0.03
-"""In a storm, alerts are handled by dozens: a transaction costs as much as six of them."""
+"""The seconds for which alerts are gathered into one transaction, which costs as much as six of
+them."""
 _PAUSE_S = 0.1
-"""In a storm, the consequences of several batches are processed at once."""
+"""The pause in seconds between two passes, so that in a storm one follows several batches."""
 log = structlog.get_logger(__name__)
 
 

@@ -77,7 +77,7 @@ def masked(arguments: Sequence[str]) -> str:
 
 
 def masked_text(text: str) -> str:
-    """Any text with its secrets replaced."""
+    """The text with its secrets replaced."""
     text = _URL_LOGIN.sub(rf"\1{MASK}@", text)
     text = _WORD_LOGIN.sub(rf"\1 {MASK}", text)
     text = _ASSIGNED.sub(_hide, text)

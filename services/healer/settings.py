@@ -54,8 +54,8 @@ class HealerSettings(ServiceSettings):
     )
     job_notices: tuple[JobRule, ...] = Field(
         default=(),
-        description="Who is notified of jobs that do not ask for it: rules by name, owner, "
-        "project, queue and label, as JSON.",
+        description="Rules that notify people of jobs that do not ask for it, by name, "
+        "owner, project, queue and label, as JSON.",
     )
     remediations: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
@@ -64,7 +64,7 @@ class HealerSettings(ServiceSettings):
     )
     correlation: Correlation = Field(
         default=Correlation(),
-        description="How correlation rules are mined, as JSON.",
+        description="The settings by which correlation rules are mined, as JSON.",
     )
     canary_every_s: float = Field(
         default=0,
@@ -84,8 +84,8 @@ class HealerSettings(ServiceSettings):
     )
     allowed_hosts: str = Field(
         default="localhost,127.0.0.1,[::1]",
-        description="If no token is set, the host names under which the API may be requested, "
-        "separated by commas.",
+        description="The host names under which the API may be requested if no token is "
+        "set, separated by commas.",
     )
     public_url: str = Field(
         default="",
@@ -111,7 +111,9 @@ class HealerSettings(ServiceSettings):
         default="", description="The web page's address for people, linked in mails."
     )
     evidence_wait_s: float = Field(
-        default=15, gt=0, description="How long a mail waits for the machine's evidence."
+        default=15,
+        gt=0,
+        description="The longest time that a mail waits for the machine's evidence.",
     )
     remediation_wait_s: float = Field(
         default=300, gt=0, description="The longest time that a remediation may take."
@@ -125,21 +127,22 @@ class HealerSettings(ServiceSettings):
     alarm_wait_s: float = Field(
         default=600,
         gt=0,
-        description="How long the healer waits for the detector's alarm after the predicted time.",
+        description="The time that the healer waits for the detector's alarm after the "
+        "predicted time.",
     )
     delivery_lease_s: float = Field(
         default=180,
         gt=0,
-        description="How long a replica may take to send a notification before another one sends "
-        "it.",
+        description="The time that a replica has to send a notification before another "
+        "one sends it.",
     )
     keep_days: float = Field(
         default=30, gt=0, description="The time for which ended incidents are kept."
     )
     snapshots: Literal["file", "s3"] = Field(
         default="file",
-        description="Whether snapshots of machines' health are kept in STATE_DIR or in the object "
-        "store.",
+        description="The place of the snapshots of machines' health: file, in STATE_DIR; "
+        "s3, in the object store.",
     )
 
     @model_validator(mode="after")

@@ -109,7 +109,7 @@ class Alerting:
         self._store = store
 
     def silences(self) -> list[SilenceChanged]:
-        """Those in force, those to come, and those that ended within ``KEPT``."""
+        """The silences in force, those to come, and those that ended within ``KEPT``."""
         with self._store.reading() as records:
             return records.find(SILENCES)
 

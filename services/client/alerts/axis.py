@@ -59,7 +59,7 @@ def value_text(value: float, unit: str) -> str:
 
 
 def _time_text(at_ms: int, step: int) -> str:
-    """E.g. ``13:46:30``, ``13:45``, and ``29 Nov`` for where a day begins."""
+    """The time of a grid line, e.g. ``13:46:30``, ``13:45``, and ``29 Nov`` at a day's start."""
     if at_ms % _DAY == 0 and step >= _HOUR:
         return clock(at_ms, "%d %b" if step < _STEPS_MS[-1] else "%b %Y")
     return clock(at_ms, "%H:%M:%S" if step < _MINUTE else "%H:%M")

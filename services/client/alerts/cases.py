@@ -62,7 +62,7 @@ class Case(BaseModel):
     labels: str
     series: str
     time_ms: int
-    """When the outcome was known."""
+    """The time at which the outcome was known."""
     received_at: AwareDatetime
     text: str = ""
     """The remediation of an action."""

@@ -65,13 +65,13 @@ def chain(incident: Incident, now: datetime) -> list[Link]:
 
 
 def _forecast(episodes: Sequence[Episode], now: datetime) -> Link:
-    told = next((e for e in episodes if e.opened_ms is not None), None)
-    if told is None:
+    predicted = next((e for e in episodes if e.opened_ms is not None), None)
+    if predicted is None:
         return Link("Forecast", LinkState.LEFT_OUT, "It was not predicted.")
-    limit = measured(told.threshold, told.item)
-    chance = "" if told.probability is None else f" ({100 * told.probability:.0f} %)"
-    text = f"{limit} {crossing_range(told, now.date())}{chance}."
-    return Link("Forecast", LinkState.DONE, text, _at(told.opened_ms))
+    limit = measured(predicted.threshold, predicted.item)
+    chance = "" if predicted.probability is None else f" ({100 * predicted.probability:.0f} %)"
+    text = f"{limit} {crossing_range(predicted, now.date())}{chance}."
+    return Link("Forecast", LinkState.DONE, text, _at(predicted.opened_ms))
 
 
 def _alarm(incident: Incident) -> Link:
@@ -130,11 +130,11 @@ def _action(action: ActionView | None) -> Link:
 
 def _value_after(incident: Incident, action: ActionView | None) -> Link:
     name = "Value after"
-    told = next((e for e in reversed(incident.events) if e.id.startswith("verified/")), None)
-    if told is not None:
-        helped = "did not help" not in told.text
-        text = told.text.partition(": ")[2] or told.text
-        return Link(name, LinkState.DONE if helped else LinkState.WRONG, f"{text}.", told.at)
+    verified = next((e for e in reversed(incident.events) if e.id.startswith("verified/")), None)
+    if verified is not None:
+        helped = "did not help" not in verified.text
+        text = verified.text.partition(": ")[2] or verified.text
+        return Link(name, LinkState.DONE if helped else LinkState.WRONG, f"{text}.", verified.at)
     if action is not None and action.state is ActionState.VERIFYING:
         return Link(name, LinkState.WAITS, "It is being read again.")
     if action is not None and action.state in (ActionState.PROPOSED, ActionState.RUNNING):

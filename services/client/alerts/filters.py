@@ -86,5 +86,5 @@ class Group:
 
     @property
     def first_at(self) -> datetime:
-        """When the oldest of them began."""
+        """The start of the oldest of them."""
         return min(each.first_at for each in self.alerts)

@@ -257,11 +257,11 @@ def _ranges(points: Sequence[BandPoint]) -> tuple[tuple[int, float, float, float
 
 
 def _thinned(points: Sequence[P]) -> Sequence[P]:
-    """At most ``MAX_POINTS`` at even distances, the last among them."""
+    """Choose at most ``MAX_POINTS`` points at even distances, the last among them."""
     step = -(-len(points) // MAX_POINTS) or 1
     return points[(len(points) - 1) % step :: step]
 
 
 def _finite(number: float | None) -> float | None:
-    """JSON, which the store keeps records as, has no infinity."""
+    """The number; None for infinity, which JSON, the form of stored records, does not have."""
     return number if number is not None and math.isfinite(number) else None

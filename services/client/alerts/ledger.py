@@ -30,7 +30,7 @@ class Line:
 
     item: str
     week: str
-    """As ISO 8601 writes it; '' for all."""
+    """The week as ISO 8601 writes it; '' for all weeks."""
     counts: Counter[Outcome] = field(default_factory=Counter)
     judged: int = 0
     inside: int = 0
@@ -80,7 +80,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Told:
+class ListedCase:
     """A case with its prediction and its alert, where they are known."""
 
     case: Case
@@ -89,7 +89,7 @@ class Told:
 
     @property
     def at(self) -> datetime:
-        """When the outcome was known; when it was received, for a time that no calendar has."""
+        """The time of the outcome; the time of its receipt, if no calendar has the former."""
         try:
             return datetime.fromtimestamp(self.case.time_ms / 1000, UTC)
         except (OverflowError, ValueError, OSError):
@@ -122,7 +122,7 @@ class Ledger:
                 if digest_of(known.item) not in counted:
                     records.delete(COUNTED_ITEMS, digest_of(known.item))
 
-    def cases(self, wanted: Wanted, limit: int, offset: int) -> list[Told]:
+    def cases(self, wanted: Wanted, limit: int, offset: int) -> list[ListedCase]:
         """The cases that one number counts, the newest first, with what is known of each."""
         with self._store.reading() as records:
             counted = [each for each in records.count(CASES) if wanted.counts(each)]
@@ -136,7 +136,7 @@ class Ledger:
                 for host in hosts
             }
         return [
-            Told(case, prediction, case.alert_id or _alert_of(case, alerts[case.host]))
+            ListedCase(case, prediction, case.alert_id or _alert_of(case, alerts[case.host]))
             for case, prediction in zip(found, predictions, strict=True)
         ]
 

@@ -31,7 +31,7 @@ class Stop(BaseModel):
 
     @property
     def forget_at(self) -> datetime | None:
-        """When a revocation need not be remembered any more; a stop lasts until it is revoked."""
+        """The time at which a revocation can be forgotten; a stop lasts until it is revoked."""
         return None if self.stopped else self.at + KEPT
 
 

@@ -51,7 +51,8 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (HEALTH, None, 20_000),
     (STOPS, None, 1_000),
 )
-"""So many newest records of each collection and status are kept, whatever a storm brings."""
+"""The collections, each with a status or None and the number of its newest records that are
+kept."""
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES, _MAX_ACTIONS = 100, 20
 _MAX_OF_A_HOST, _MAX_GROUPED = 200, 2_000
@@ -82,7 +83,7 @@ class AlertModel:
         self.machines = Machines(store)
 
     def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
-        """The most urgent first; of the same urgency, the newest first."""
+        """The alerts, the most urgent first; of the same urgency, the newest first."""
         with self._store.reading() as records:
             ranked = _ranked(records, wanted.ranks, wanted.may_match())
             found = filter(wanted.matches, ranked)
@@ -251,7 +252,7 @@ class AlertModel:
         self.ledger.prune()
 
     def _forget(self, collection: Collection[Any], **which: Any) -> None:
-        """In transactions of their own, so that messages are handled in between."""
+        """Delete them in transactions of their own, so that messages are handled in between."""
         while True:
             with self._store.transaction() as records:
                 found = records.find(collection, limit=_FORGOTTEN_AT_ONCE, **which)

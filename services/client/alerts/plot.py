@@ -48,7 +48,7 @@ class Plot:
 
     @property
     def days(self) -> str:
-        """E.g. ``29 Nov 2026``, or the first and the last day that it shows."""
+        """The day that it shows, e.g. ``29 Nov 2026``, or the first and the last day."""
         days = (clock(each, "%d %b %Y") for each in (self.first_ms, self.last_ms))
         return " to ".join(dict.fromkeys(days))
 

@@ -64,7 +64,7 @@ class AlertView(_Frozen):
     acknowledged_by: str
     outcome: str
     first_at: AwareDatetime
-    """When the alert's earliest change that was received happened."""
+    """The time of the alert's earliest received change."""
     at: AwareDatetime
 
     @property
@@ -107,7 +107,7 @@ class Episode(_Frozen):
     item: str
     labels: str
     received_at: AwareDatetime
-    """When the client first received an event about it."""
+    """The time at which the client first received an event about it."""
     revision: int = 0
     """The time of the newest event that opened or revised it; 0 if only its end was received."""
     opened_ms: int | None = None
@@ -131,7 +131,7 @@ class Episode(_Frozen):
 
     @property
     def due(self) -> datetime:
-        """When an open prediction may come true first."""
+        """The earliest time at which an open prediction may come true."""
         return at_ms(self.earliest_ms or 0)
 
     @property

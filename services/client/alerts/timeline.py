@@ -30,13 +30,13 @@ class Entry:
 
     @property
     def time(self) -> str:
-        """UTC to the second."""
+        """The time in UTC, to the second."""
         return to_the_second(self.time_ms)
 
 
-def with_predictions(told: Iterable[Entry], incident: Incident) -> list[Entry]:
+def with_predictions(facts: Iterable[Entry], incident: Incident) -> list[Entry]:
     """Return the healer's facts and the forecasts; an earlier forecast is not the alert's own."""
-    entries = list(told)
+    entries = list(facts)
     if not any(entry.kind.startswith("predicted") for entry in entries):
         predictions = [e for e in incident.episodes if e.kind == "prediction"]
         entries += [entry for each in predictions for entry in _of_episode(each)]

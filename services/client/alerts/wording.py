@@ -12,7 +12,7 @@ UNKNOWN = "at an unknown time"
 
 
 def clock(time_ms: int | None, layout: str = "%Y-%m-%d %H:%M") -> str:
-    """UTC; what no calendar has is said to be unknown, for senders choose it."""
+    """A time in UTC; a time that no calendar has, which senders can choose, is shown as unknown."""
     if time_ms is None:
         return UNKNOWN
     try:
@@ -22,7 +22,7 @@ def clock(time_ms: int | None, layout: str = "%Y-%m-%d %H:%M") -> str:
 
 
 def to_the_second(time_ms: int) -> str:
-    """UTC with seconds."""
+    """A time in UTC, with seconds."""
     return clock(time_ms, "%Y-%m-%d %H:%M:%S")
 
 
@@ -53,7 +53,7 @@ def ago(at: datetime, now: datetime | None = None) -> str:
 
 
 def crossing_range(episode: Episode, today: date | None = None) -> str:
-    """E.g. ``between 14:10 and 17:30 UTC``, with dates where the days differ.
+    """The range, e.g. ``between 14:10 and 17:30 UTC``, with dates if the days differ.
 
     A time of ``today`` has no date.
     """

@@ -35,7 +35,7 @@ class Form:
         return self.fields.get(name, [""])[0].replace("\r\n", "\n").strip()[:most]
 
     def back(self, said: str, otherwise: str) -> RedirectResponse:
-        """To the page the form stood on, which then says what was done."""
+        """Return to the form's page, which then says what was done."""
         way = self.text("back", _LONGEST_WAY)
         if not way.startswith("/") or way.startswith(("//", "/\\")) or not way.isprintable():
             way = otherwise

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class GpuUse:
-    """How a job used its GPUs; empty where it asked for none, or nobody measures them."""
+    """The use of a job's GPUs; empty if it requested none or nobody measures them."""
 
     plots: Sequence[UsagePlot] = ()
     idle: str = ""
@@ -44,7 +44,7 @@ class GpuCurves:
         self._known: OrderedDict[str, tuple[float, GpuUse]] = OrderedDict()
 
     def of(self, described: Description) -> GpuUse:
-        """Return how the job used its GPUs of late."""
+        """The job's recent use of its GPUs."""
         submit = described.job.submit
         if submit is None or not submit.total_gpu:
             return GpuUse()

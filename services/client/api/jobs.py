@@ -36,7 +36,7 @@ class Accepted(BaseModel):
     """The broker has confirmed the request; the job's state shows the outcome."""
 
     job_id: str
-    known: bool = Field(default=False, description="Whether this very job was submitted before.")
+    known: bool = Field(default=False, description="True if this very job was submitted before.")
 
 
 class JobPage(BaseModel):

@@ -65,7 +65,7 @@ def cases(
         outcome=outcome,
         item=item,
         week=week,
-        cases=[(told, way_of(told.case)) for told in found[:_PAGE]],
+        cases=[(listed, way_of(listed.case)) for listed in found[:_PAGE]],
         **neighbours("/ledger/cases", asked, offset, _PAGE, more=len(found) > _PAGE),
     )
 

@@ -30,7 +30,7 @@ class Part(BaseModel):
     member: str
     incarnation: int
     size: int
-    """Bytes."""
+    """The size in bytes."""
 
 
 routes = APIRouter(prefix="/jobs/{job_id}/logs", tags=["logs"])

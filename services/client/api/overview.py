@@ -39,7 +39,7 @@ def overview(
 
 @routes.get("/wall")
 def wall(client: Provided) -> HTMLResponse:
-    """The same for a screen on the wall: large, dark, live, and nothing to press."""
+    """Show the start page for a screen on the wall: large, dark, live, and without buttons."""
     needed = _needed(client)
     lines = {
         "lines_of_critical": [f"{a.item} on {a.host}" for a in needed["critical"]],

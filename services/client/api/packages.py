@@ -34,8 +34,8 @@ class PackageStored(BaseModel):
     """The fields of a job that name the stored package."""
 
     package: str = Field(description="bucket:key prefix:file name.")
-    package_sha256: str = Field(description="Its digest.")
-    size: int = Field(description="Bytes.")
+    package_sha256: str = Field(description="The digest of the package.")
+    size: int = Field(description="The size of the package in bytes.")
 
 
 routes = APIRouter(tags=["uploads"])

@@ -54,8 +54,8 @@ def own_project(named: object) -> str:
     projects = CALLER.get().projects
     project = str(named or projects.usual)
     if not project:
-        told = ", ".join(projects.listed) or "none"
-        raise refusal(422, f"name one of your projects, which are: {told}", "project")
+        names = ", ".join(projects.listed) or "none"
+        raise refusal(422, f"name one of your projects, which are: {names}", "project")
     if project not in projects:
         raise refusal(403, f"you are not of a project {project}", "project")
     may_submit(project)

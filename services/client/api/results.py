@@ -22,8 +22,8 @@ _MAX_FILES = 1_000
 class ResultFile(BaseModel):
     """A file that a job's program left in its model or output directory."""
 
-    path: str = Field(description="Below the job, e.g. model/weights.h5.")
-    size: int = Field(description="Bytes.")
+    path: str = Field(description="The path below the job, e.g. model/weights.h5.")
+    size: int = Field(description="The size in bytes.")
 
 
 class ResultPage(BaseModel):

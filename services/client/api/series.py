@@ -33,17 +33,19 @@ class SeriesPage(BaseModel):
     """Series that match a search."""
 
     series: list[SeriesRef]
-    more: bool = Field(description="Whether there are more of them: search more narrowly.")
-    complete: bool = Field(description="Whether every partition of the series has answered.")
+    more: bool = Field(description="True if there are further ones: search more narrowly.")
+    complete: bool = Field(description="True if every partition of the series has answered.")
 
 
 class CurveAnswer(BaseModel):
     """The models' knowledge of one series."""
 
     series: SeriesRef
-    detector: KnownCurve | None = Field(description="Newest values, usual range and votes.")
+    detector: KnownCurve | None = Field(
+        description="The detector's part: newest values, usual range and votes."
+    )
     predictor: KnownCurve | None = Field(
-        description="History of means, and what would be forecast."
+        description="The predictor's part: history of means, and present forecast."
     )
     notes: list[str] = Field(description="The parts of the answer that are missing, and why.")
 
@@ -85,7 +87,7 @@ def table(
     begin: Annotated[_Moment, Query(alias="from")] = "",
     until: _Moment = "",
 ) -> Response:
-    """The same as a table: what, time, value, lower, upper."""
+    """Show the curve as a table with the columns what, time, value, lower and upper."""
     window = Window(_milliseconds(begin, "from"), _milliseconds(until, "until"))
     _, picture = _asked(client.questions, _series(host, item, label or []), window)
     headers = {"content-disposition": 'attachment; filename="series.csv"'}

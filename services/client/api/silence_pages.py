@@ -143,7 +143,7 @@ def _quoted(value: str) -> str:
 
 
 def _silence(asked: dict[str, str], form: Form) -> dict[str, Any]:
-    """As the healer's API takes it; what is wrong with it, the healer says."""
+    """The silence in the form of the healer's API, which names what is wrong with it."""
     now = datetime.now(UTC)
     try:
         length = timedelta(hours=float(asked["hours"]))

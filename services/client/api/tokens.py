@@ -80,8 +80,8 @@ def create(client: Provided, asked: TokenAsked) -> TokenMade:
     except NameTaken as error:
         raise refusal(409, str(error), "name") from None
     shown = _shown(made)
-    told = {"name": name, "role": made.role, "projects": shown["projects"]}
-    log.info("token_created", token=made.id, by=by, **told)
+    described = {"name": name, "role": made.role, "projects": shown["projects"]}
+    log.info("token_created", token=made.id, by=by, **described)
     return TokenMade(**shown, token=presented)
 
 

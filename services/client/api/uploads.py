@@ -35,7 +35,7 @@ class UploadAsked(BaseModel):
     """A request to upload a package."""
 
     sha256: Digest
-    size: int = Field(gt=0, lt=2**63, description="Bytes.")
+    size: int = Field(gt=0, lt=2**63, description="The size of the package in bytes.")
     upload_id: UploadId = Field(default="", description="The upload to continue; '' for a new one.")
     project: NamedProject = ""
 
@@ -47,11 +47,18 @@ class UploadBegun(BaseModel):
     """
 
     package: str = Field(description="The name of the package for `submit`: bucket:key:file.")
-    exists: bool = Field(description="Whether the store has the package; then nothing is to do.")
-    upload_id: str = Field(default="", description="Secret; who has it can continue the upload.")
+    exists: bool = Field(
+        description="True if the store has the package, so that nothing is left to do."
+    )
+    upload_id: str = Field(
+        default="",
+        description="The secret id of the upload, with which its holder can continue it.",
+    )
     part_bytes: int = 0
     parts: tuple[str, ...] = ()
-    done: tuple[int, ...] = Field(default=(), description="Parts the store has, from 1.")
+    done: tuple[int, ...] = Field(
+        default=(), description="The numbers of the parts that the store has, from 1."
+    )
 
 
 class UploadDone(BaseModel):

@@ -39,7 +39,7 @@ class Picture:
 
     series: SeriesRef
     step_ms: int
-    """Each point of the history is a mean over so long; 0: there is no history."""
+    """The time over which each point of the history is a mean; 0: there is no history."""
     history: tuple[tuple[int, float], ...]
     recent: tuple[tuple[int, float], ...]
     """Values as they were measured."""
@@ -56,7 +56,7 @@ class Picture:
     """The values of the last week that are known, whatever the window."""
 
     recent_ms: int
-    """When the measured values begin, whatever the window."""
+    """The start of the measured values, whatever the window."""
 
     @property
     def line(self) -> tuple[tuple[int, float], ...]:
@@ -102,7 +102,7 @@ class Picture:
 def picture_of(
     series: SeriesRef, answers: Sequence[CurveAnswered], window: Window
 ) -> Picture | None:
-    """None where everybody who answered says that there is no such series."""
+    """Arrange the answers; None if all of them say that there is no such series."""
     curves: dict[str, KnownCurve | None] = {each.source: each.curve for each in answers}
     detector, predictor = curves.get("detector"), curves.get("predictor")
     if curves and detector is None and predictor is None and "detector" in curves:

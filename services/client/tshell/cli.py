@@ -192,7 +192,7 @@ def ending(view: dict[str, Any]) -> str:
 
 
 def say(value: Any, text: str, as_json: bool) -> None:
-    """``value`` for programs, or ``text`` for people."""
+    """Print ``value`` for programs, or ``text`` for people."""
     print(json.dumps(value) if as_json else visible(text), flush=True)
 
 
@@ -226,8 +226,8 @@ def _printed(client: Client, job: str, as_json: bool, member: str) -> str:
         elif event == "log" and member in {"", data["member"]}:
             printer.print(prefix(data["member"], data["incarnation"], alone=alone), data["text"])
         elif event == "state":
-            told = ". ".join(filter(None, (data["reason"], data["advice"])))
-            before, said = said, f"{job}: {data['state']}: {told}"
+            why = ". ".join(filter(None, (data["reason"], data["advice"])))
+            before, said = said, f"{job}: {data['state']}: {why}"
             if said != before:  # a continued connection begins with the state
                 printer.end_line()
                 print(visible(said), file=sys.stderr)

@@ -102,7 +102,8 @@ def wait(
         typer.Option(
             "--timeout",
             min=0,
-            help="How many seconds to wait; then the command ends with status 3. 0: no limit.",
+            help="The longest time to wait, in seconds; then the command ends with status "
+            "3. 0: no limit.",
         ),
     ] = 0.0,
     as_json: Json = False,

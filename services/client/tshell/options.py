@@ -50,7 +50,10 @@ class JobOptions:
     workers: Annotated[int, typer.Option("--workers", help="The number of workers.")] = 0
     chief: Annotated[bool, typer.Option("--chief", help="Run a chief beside the workers.")] = False
     cluster_style: Annotated[
-        str, typer.Option("--style", help="How the program learns its cluster: tf_config or flags.")
+        str,
+        typer.Option(
+            "--style", help="The way in which the program learns its cluster: tf_config or flags."
+        ),
     ] = "tf_config"
     args: Annotated[
         list[str] | None,
@@ -69,7 +72,7 @@ class JobOptions:
     placement: Annotated[
         str,
         typer.Option(
-            "--placement", help="How members are placed on nodes: any, spread or together."
+            "--placement", help="The placement of members on nodes: any, spread or together."
         ),
     ] = "any"
     queue: Annotated[
@@ -109,22 +112,23 @@ class JobOptions:
         list[str] | None,
         typer.Option(
             "--notify",
-            help="Whom to notify of the job's end: mail:ADDRESS, or the name of a channel; may "
-            "be given several times.",
+            help="A recipient to notify of the job's end: mail:ADDRESS, or the name of a "
+            "channel; may be given several times.",
         ),
     ] = None
     notify_on: Annotated[
         str,
         typer.Option(
             "--notify-on",
-            help="When to notify, separated by commas: failed, succeeded, pending.",
+            help="The occasions on which to notify, separated by commas: failed, "
+            "succeeded, pending.",
         ),
     ] = "failed,succeeded,pending"
     notify_pending_s: Annotated[
         float,
         typer.Option(
             "--notify-pending-s",
-            help="How many seconds the job may wait before a notification is sent.",
+            help="The seconds that the job may wait before a notification is sent.",
         ),
     ] = 900
     job_id: Annotated[

@@ -46,7 +46,7 @@ class Score(BaseModel):
     missed: int = 0
     """The number of these for which no prediction was open."""
     counted_at: AwareDatetime | None = None
-    """When it last changed; None for one of an earlier version."""
+    """The time of its last change; None for one of an earlier version."""
 
     @computed_field
     @property
@@ -69,7 +69,8 @@ class Score(BaseModel):
 
 _KEPT = timedelta(days=400)
 MAX_SCORES = 5_000
-"""So many items have scores: senders choose the names. The least recently counted one goes."""
+"""The largest number of items with scores, because senders choose the names; the least recently
+counted one is deleted."""
 SCORES = Collection(
     "scores",
     Score,

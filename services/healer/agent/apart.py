@@ -43,7 +43,7 @@ class Apart:
         def run() -> None:
             try:
                 returned.append(function())
-            except BaseException as error:  # noqa: BLE001 - it is raised again by who waits
+            except BaseException as error:  # noqa: BLE001 - the waiting caller raises it again
                 raised.append(error)
 
         thread, since = (

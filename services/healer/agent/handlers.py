@@ -14,7 +14,7 @@ from shared.service import Context
 
 
 def evidence_collect(message: EvidenceCollect, ctx: Context, *, host: str) -> Iterable[Message]:
-    """Look for causes soon."""
+    """Record a request for evidence."""
     if message.host == host:
         _note(message, message.command_id, ctx)
     return ()
@@ -23,28 +23,28 @@ def evidence_collect(message: EvidenceCollect, ctx: Context, *, host: str) -> It
 def remediation_execute(
     message: RemediationExecute, ctx: Context, *, host: str
 ) -> Iterable[Message]:
-    """Carry out a remediation soon."""
+    """Record an order to carry out a remediation."""
     if message.host == host:
         _note(message, message.command_id, ctx)
     return ()
 
 
 def healing_stop(message: HealingStop, ctx: Context, *, host: str) -> Iterable[Message]:
-    """No further step of any remediation, until healing is resumed."""
+    """Forbid further steps of remediations until healing is resumed."""
     if fnmatchcase(host, message.hosts):
         kill_switch.stop(message, HALTS, ctx.records)
     return ()
 
 
 def healing_resume(message: HealingResume, ctx: Context, *, host: str) -> Iterable[Message]:
-    """Take back a stop with the same pattern; a later stop holds."""
+    """Revoke a stop with the same pattern; a later stop still applies."""
     if fnmatchcase(host, message.hosts):
         kill_switch.resume(message, HALTS, ctx.records, ctx.now)
     return ()
 
 
 def item_read(message: ItemRead, ctx: Context, *, host: str) -> Iterable[Message]:
-    """Read an item soon."""
+    """Record a request to read an item."""
     if message.series.host == host:
         _note(message, message.command_id, ctx)
     return ()

@@ -72,7 +72,7 @@ class Publishing:
         return len(self._waiting)
 
     def tick(self) -> bool:
-        """Read everything if an interval is over; whether there is something new to send."""
+        """Read everything if an interval is over; return whether there is something new to send."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -124,7 +124,7 @@ class Publishing:
         name = type(sampler).__name__
         try:
             readings = self._apart.call(name, sampler.sample, _HANGS_S)
-        except Exception as error:  # noqa: BLE001 - what one reads must not cost what others read
+        except Exception as error:  # noqa: BLE001 - a bad sampler must not cost others
             if name not in self._failing:
                 self._failing.add(name)
                 log.warning("sampler_failed", sampler=name, error=str(error))

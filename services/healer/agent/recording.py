@@ -23,7 +23,7 @@ COLUMNS = ("host", "item", "labels", "time", "value")
 
 
 def record(settings: AgentSettings, target: TextIO, seconds: float, stop: threading.Event) -> int:
-    """Read every interval until the time is over; the rows written."""
+    """Read every interval until the time is over; return the number of rows written."""
     samplers = [make() for make in makers(settings.volumes, settings.programs)]
     publishing = Publishing(
         settings.host, samplers, interval_s=settings.interval_s, items=settings.items
@@ -44,8 +44,13 @@ def record(settings: AgentSettings, target: TextIO, seconds: float, stop: thread
 def main() -> None:
     """Record as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", type=Path, help="CSV to write; it must not be there yet")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="how long")
+    parser.add_argument("file", type=Path, help="the CSV file to write, which must not exist yet")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=float("inf"),
+        help="the seconds after which recording ends; by default it goes on",
+    )
     options = parser.parse_args()
     settings = AgentSettings.load("agent")
     with options.file.open("x", newline="") as target:

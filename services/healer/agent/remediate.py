@@ -54,7 +54,9 @@ class Remediator:
         self._envelope = envelope
 
     def perform(self, command: Command) -> RemediationExecuted:
-        """Do it, or say why not; what a run before a crash did is part of the answer."""
+        """Carry out the order, or answer why not; what was done before a crash is part of the
+        answer.
+        """
         message = RemediationExecute.model_validate_json(command.body)
         known = self._remediations.get(message.remediation)
         if known is None:
@@ -159,7 +161,9 @@ class Remediator:
     def _done_before(
         self, message: RemediationExecute, known: Remediation, *, goes_on: bool
     ) -> tuple[RemediationStep, ...]:
-        """Steps of an interrupted run, from its audit; an open intention is looked after."""
+        """The steps of an interrupted run, from its audit; the target shows whether an intended one
+        was done.
+        """
         steps: dict[tuple[str, str], RemediationStep] = {}
         journal = CommandJournal(self._audit, message.command_id, message.remediation)
         unsettled: dict[tuple[str, str], Step] = {}

@@ -129,7 +129,8 @@ class AgentSettings(ServiceSettings):
         return routing_word(self.host)
 
     def addressed(self) -> AgentSettings:
-        """These settings with the machine as instance, since that is how it is addressed.
+        """The settings with the machine's name as the instance, because commands are addressed to
+        it.
 
         A name for the instance that changes at every start would leave queues behind.
         """

@@ -21,7 +21,7 @@ from shared.store import give_way
 routes = APIRouter(tags=["alerts in"])
 log = structlog.get_logger(__name__)
 _PART = 100
-"""Alerts in one transaction: others must not wait long for theirs."""
+"""The most alerts that one transaction stores, so that other requests do not wait long."""
 _JSON = {"requestBody": {"content": {"application/json": {"schema": {}}}, "required": True}}
 
 
@@ -92,7 +92,9 @@ def _take(healer: Healer, found: Sequence[OutsideAlert], holds: timedelta | None
 
 
 def _said(taken: int, faults: Sequence[Fault]) -> JSONResponse:
-    """As Alertmanager: the good ones are taken, and the bad ones named."""
+    """Answer as Alertmanager does: valid alerts are accepted, and the faults of the others are
+    named.
+    """
     if not faults:
         return JSONResponse({"taken": taken})
     OUTSIDE_ALERTS.labels("refused").inc(len(faults))

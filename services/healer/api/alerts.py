@@ -37,7 +37,7 @@ class AlertView(BaseModel):
     flapping: bool
     value: float
     crossing_ms: int | None
-    """When a predicted alarm is due, where it is only predicted."""
+    """The time at which the alarm is due, if it is only predicted."""
     sentence: str
 
 
@@ -54,9 +54,9 @@ class ChannelView(BaseModel):
     type: str
     recipients: int
     last_sent: datetime | None
-    """When a recipient took a notice last; None for none within the time that is kept."""
+    """The time at which a recipient last accepted a notice; None if none is remembered."""
     failing_since: datetime | None
-    """Since when a recipient cannot be reached; None while all can be."""
+    """The time since which a recipient cannot be reached; None while all can be."""
 
 
 def _shown(channel: Channel, records: Records, keep: timedelta) -> ChannelView:

@@ -23,20 +23,20 @@ class Association(BaseModel):
     related: bool
     """True if z is above 1.96."""
     z: float
-    """By how many standard deviations windows before alarms are alike more often than by chance."""
+    """The likeness of windows before alarms, in standard deviations above chance."""
     gain_ratio: float
     """Information about the alarm in level or movement, by which related metrics are ordered."""
     windows: int
-    """Windows before alarms that could be used."""
+    """The number of windows before alarms that could be used."""
 
 
 class Associations(BaseModel):
     """The metrics related to an alarm, the strongest first."""
 
     alarms: int
-    """Alarms that were given, or known of the item."""
+    """The number of alarms that were given, or are known of the item."""
     metrics: list[Association]
-    """Related ones first."""
+    """The metrics, related ones first."""
 
 
 @routes.post("/associations")

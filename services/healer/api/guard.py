@@ -23,8 +23,8 @@ _RECORDED = "/api/v1/associations"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _MAX_BODY_BYTES, _MAX_BYTES_OF_MANY = 1_000_000, 10_000_000
 _MAX_VALUES, _MAX_RECORDED = 10_000, 5_000_000
-"""Values of one JSON body that are no alerts; a fault is made of each that is wrong. Of recorded
-metrics it is one for each metric.
+"""The most values of a JSON body: each wrong one makes a fault, except in recorded metrics, where
+each metric makes at most one.
 """
 
 

@@ -17,7 +17,9 @@ routes = APIRouter(prefix="/job-notices", tags=["jobs"])
 class Refused(BaseModel):
     """Targets that no job may name."""
 
-    refused: tuple[str, ...] = Field(description="Those of the question, in its order.")
+    refused: tuple[str, ...] = Field(
+        description="The refused targets, in the order of the question."
+    )
     channels: tuple[str, ...] = Field(description="The channels that jobs may name.")
 
 

@@ -22,7 +22,7 @@ Token = Annotated[str, InPath(max_length=2048)]
 
 
 class _Answer(Exception):
-    """There is nothing to confirm; this page says why."""
+    """The page to show instead of the question: there is nothing to confirm."""
 
     def __init__(self, status: int, headline: str, text: str) -> None:
         super().__init__(text)

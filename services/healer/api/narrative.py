@@ -56,7 +56,7 @@ def of_machine(
     item: Annotated[str, Query(max_length=300)] = "",
     at: Moment | None = None,
 ) -> list[Story]:
-    """The same for a machine's alerts, newest first; ``at``: those open at that time."""
+    """Show the narratives of a machine's alerts, newest first; with ``at``, of those open then."""
     channels = healer.settings.all_channels
     with healer.unit() as unit:
         return why(host, item, at, channels, healer.context(unit.records))

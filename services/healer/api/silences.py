@@ -81,7 +81,9 @@ def make(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Written:
 def end(
     healer: Provided,
     silence_id: str,
-    by: Annotated[str, Query(max_length=200, description="Who ends it, for the audit log.")] = "",
+    by: Annotated[
+        str, Query(max_length=200, description="The person who ends it, for the audit log.")
+    ] = "",
 ) -> Written:
     """End a silence now; people are notified of what it held back."""
     with healer.unit() as unit:

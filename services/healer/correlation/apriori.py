@@ -30,7 +30,7 @@ class Found(Generic[Item]):
     cause: tuple[Item, ...]
     effect: Item
     count: int
-    """Transactions with all of them."""
+    """The number of transactions with all of these items."""
     support: float
     confidence: float
     lift: float

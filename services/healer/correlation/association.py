@@ -39,7 +39,7 @@ class Related:
     related: bool
     gain_ratio: float
     windows: int
-    """Windows before alarms that could be used."""
+    """The number of windows before alarms that could be used."""
 
 
 def associate(

@@ -15,16 +15,16 @@ from shared.contracts.healing import HostPattern
 
 _MAX_STEPS = 200_000
 _MAX_VALUES = 4_000_000
-"""Metrics times steps: 32 MB of numbers."""
+"""The largest product of metrics and steps: 32 MB of numbers."""
 _MAX_SAMPLES = 1_000_000
 _MAX_ALARMS = 300
-"""The newest; the test compares every window with every other."""
+"""The most alarms that are examined, the newest: the test compares every two windows."""
 
 
 Time = Annotated[float, Field(ge=-1e11, le=1e11)]
-"""Seconds; beyond them no clock goes, and differences would overflow."""
+"""Unix time in seconds, within bounds beyond which differences would overflow."""
 Value = Annotated[float, Field(ge=-1e150, le=1e150)]
-"""Squares of it are still numbers."""
+"""A value whose square is still a number."""
 
 
 # The bound also has pydantic refuse half a surrogate pair, with which no answer can be written.
@@ -35,22 +35,35 @@ Times = Annotated[tuple[Time, ...], FailFast()]
 
 
 class Recorded(BaseModel):
-    """Metrics of one machine or group, and when the alarm came."""
+    """The metrics of one machine or group, and the times of the alarm."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metrics: dict[MetricName, Samples] = Field(
-        min_length=1, max_length=2000, description="Name to pairs of Unix time (s) and value."
+        min_length=1,
+        max_length=2000,
+        description="The samples of each metric by its "
+        "name: pairs of Unix time in seconds and value.",
     )
     alarms: Times = Field(
-        default=(), max_length=_MAX_SAMPLES, description="Its time, Unix time (s)."
+        default=(),
+        max_length=_MAX_SAMPLES,
+        description="The times of the alarms, as Unix time in seconds.",
     )
     item: str = Field(
-        default="", max_length=200, description="Instead of alarms: those of this item, as known."
+        default="",
+        max_length=200,
+        description="The item whose known alarms are used if `alarms` is empty.",
     )
-    hosts: HostPattern = Field(default="*", description="... on these machines.")
+    hosts: HostPattern = Field(
+        default="*",
+        description="A shell pattern of the machines whose alarms of the item are used.",
+    )
     step_s: float | None = Field(
-        default=None, ge=1e-3, le=1e9, description="Default: the usual distance."
+        default=None,
+        ge=1e-3,
+        le=1e9,
+        description="The seconds of one step; by default the median distance of the samples.",
     )
     window: int = Field(
         default=5,

@@ -41,15 +41,16 @@ class Correlation(BaseModel):
     min_count: int = Field(
         default=10,
         ge=1,
-        description="How often alarms A and B must have occurred together.",
+        description="The smallest number of times that alarms A and B must have occurred together.",
     )
     drift_days: float = Field(
         default=7,
         gt=0,
-        description="The number of past days by which is judged whether a rule still holds.",
+        description="The number of past days that decide whether a rule still holds.",
     )
     drift_causes: int = Field(
         default=10,
         ge=1,
-        description="How often alarm A must have occurred before its rule is judged again.",
+        description="The number of times that alarm A must have occurred before its rule "
+        "is judged again.",
     )

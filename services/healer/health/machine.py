@@ -42,7 +42,7 @@ def in_order(hours: Iterable[Hour]) -> list[Hour]:
 
 
 def count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: int) -> bool:
-    """Take a report into the hour that runs; whether one has ended."""
+    """Count a report in the present hour; return whether an hour has ended."""
     hour = now_ms // HOUR_MS
     number, scores, cpu, memory = machine.sums
     over = hour != machine.hour and number > 0

@@ -38,7 +38,7 @@ class Past(BaseModel):
 
     @property
     def until(self) -> datetime:
-        """When the newest of its hours began."""
+        """The start of its newest hour."""
         newest = max((hour.hour for hour in self.hours), default=0)
         return datetime.fromtimestamp(newest * 3600, UTC)
 
@@ -82,7 +82,7 @@ def pasts(records: Records, hosts: Sequence[str]) -> dict[str, tuple[Hour, ...]]
 
 
 def keep(records: Records, reports: list[HealthReported]) -> None:
-    """Each machine's last report; it counts as a machine from now on."""
+    """Store each machine's last report; from now on it counts as a machine."""
     records.put_all(HEALTH, reports)
     records.put_all(MACHINES, [Machine(host=r.name, seen=r.at) for r in reports])
 

@@ -39,13 +39,13 @@ class Memory(Protocol):
         """Open alarms by machine, as of now."""
 
     def keep(self, reports: list[HealthReported]) -> None:
-        """Each machine's last report; the same again changes nothing."""
+        """Store each machine's last report; repeating it changes nothing."""
 
     def past(self, hosts: Sequence[str]) -> Mapping[str, Sequence[Hour]]:
         """The hours that were remembered of these machines."""
 
     def remember(self, hours: Mapping[str, Sequence[Hour]]) -> None:
-        """The last day's hours of these machines, of which one has ended."""
+        """Store the last day's hours of these machines when one has ended."""
 
 
 class HealthWorker(SnapshotWorker):
@@ -78,7 +78,7 @@ class HealthWorker(SnapshotWorker):
             self._take(json.loads(arrays[_STATE].tobytes()))
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
-        """Take the samples in; reports, when a minute is over."""
+        """Take the samples in, and return reports when a minute is over."""
         samples = batch_read(offset, batch)
         newest = max(samples.clock_ms or 0, int(samples.time_ms.max()) if len(samples) else 0)
         if self._clock.tell(newest, samples.clock_ms) < 0:
@@ -155,7 +155,7 @@ class HealthWorker(SnapshotWorker):
         return arrays | {f"deriver/{name}": a for name, a in self._deriver.snapshot().items()}
 
     def close(self) -> None:
-        """Nothing of it is exported."""
+        """Do nothing: the worker has no metrics to take back."""
 
     def _take_points(self, points: SampleBatch) -> None:
         for number, item in enumerate(points.items):

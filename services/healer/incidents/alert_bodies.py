@@ -13,7 +13,7 @@ from shared.changes import changed
 from shared.contracts import Fault
 
 MAX_ALERTS = 10_000
-"""In one request; Prometheus sends 64, an Alertmanager those of a group."""
+"""The most alerts of one request; Prometheus sends 64, an Alertmanager those of a group."""
 _VERSIONS = ("4", "1")
 """The versions of Alertmanager's webhook and of Grafana's, which has the same fields."""
 _EXAMPLE = (

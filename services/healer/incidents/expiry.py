@@ -36,11 +36,11 @@ class Batch:
     keys: tuple[str, ...] = ("",)
 
     def __call__(self, ctx: Context) -> list[Message]:
-        """Do it, and return the messages that follow."""
+        """Do the work, and return the messages that follow."""
         return [message for key in self.keys for message in self.work(key, ctx)]
 
     def singles(self) -> Iterator[Batch]:
-        """The same record by record."""
+        """The same work in batches of one record each."""
         return (Batch(self.work, (key,)) for key in self.keys)
 
 

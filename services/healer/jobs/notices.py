@@ -37,7 +37,7 @@ _FORGOTTEN_AFTER = timedelta(days=1)
 _NOTHING_DUE = timedelta(days=372)
 _LINES = 20
 _AT_ONCE = 500
-"""Jobs of one pass: each may have kept the last lines of its log."""
+"""The most jobs of one pass, because each may have kept the last lines of its log."""
 log = structlog.get_logger(__name__)
 
 

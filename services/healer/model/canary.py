@@ -22,11 +22,11 @@ class CanaryState(BaseModel):
     name: str = "canary"
     step: Literal["raise", "clear", "rest"] = "rest"
     began: AwareDatetime | None = None
-    """When the round began."""
+    """The start of the round."""
     since: AwareDatetime | None = None
-    """When its step began."""
+    """The start of its step."""
     ok_at: AwareDatetime | None = None
-    """When a round was last complete."""
+    """The end of the last complete round."""
 
 
 CANARIES = Collection("canary", CanaryState, key=lambda state: state.name)

@@ -13,7 +13,7 @@ class Healing(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     key: str
-    """The series', see ``series_key``."""
+    """The key of the series; see ``series_key``."""
     time_ms: int
     due: AwareDatetime
 

@@ -106,7 +106,7 @@ class Incident(BaseModel):
         return "anomaly" if self.observation.strange else "alarm"
 
     def with_signal(self, signal: Signal, observation: Observation) -> Incident:
-        """A new or repeated signal; what is worse than it is not hidden by its observation."""
+        """Add a new or repeated signal; its observation does not hide that of a worse one."""
         signals = {k: s for k, s in self.signals.items() if s.until is None}
         return self.with_signals(
             signals | {signal.event_id: signal}, {signal.event_id: observation}
@@ -115,9 +115,10 @@ class Incident(BaseModel):
     def with_signals(
         self, signals: dict[str, Signal], seen: Mapping[str, Observation] | None = None
     ) -> Incident:
-        """These are what is wrong now; with none, state, severity and observation stay.
+        """Replace the signals; without any, state, severity and observation stay as they are.
 
-        ``seen``: the newest observations of some of them. That of the worst is shown.
+        ``seen``: the newest observations of some of them. The observation of the worst signal is
+        shown.
         """
         if not signals:
             return self._with(signals={})
@@ -273,7 +274,8 @@ class Incident(BaseModel):
 def _weight(signal: Signal, observation: Observation) -> tuple[bool, int, bool, int]:
     """The order in which the signal that people read about is chosen.
 
-    It fires, it is worse, it has a value beside its threshold, it is newer.
+    A firing signal comes before a predicted one, then the more severe, one with a threshold, the
+    newer.
     """
     measured = observation.threshold is not None
     return signal.state is AlertState.FIRING, RANK[signal.severity], measured, signal.time_ms
@@ -300,7 +302,7 @@ def read_ahead(messages: Sequence[Message], records: Records) -> None:
 
 
 def read_signals_ahead(signals: Sequence[tuple[SeriesRef, str]], records: Records) -> None:
-    """The same of signals by their series and ids."""
+    """Read the records that these signals need, given their series and event ids."""
     groups = {series_key(series) for series, _ in signals}
     records.read_ahead(INCIDENTS, groups=groups, newest=_LOOK_BACK)
     records.read_ahead(ENDED, keys=[event_id for _, event_id in signals])

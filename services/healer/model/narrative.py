@@ -31,7 +31,7 @@ class Predicted(_Fact):
     probability: float | None = None
     forecaster: str = ""
     above: bool | None = None
-    """On which side of the threshold the alarm is; None: an older fact does not say."""
+    """True if the alarm is above the threshold; None: an older fact does not say."""
 
 
 class Crossed(_Fact):
@@ -168,7 +168,7 @@ def extended(narrative: Narrative, *facts: Fact) -> Narrative:
 
 
 def _same(one: Fact, other: Fact) -> bool:
-    """Return whether both say the same but for when."""
+    """Return whether the two facts differ in nothing but their time."""
     if isinstance(one, Held) and isinstance(other, Held):
         return (one.by, one.cause) == (other.by, other.cause)
     return changed(one, at=other.at) == other

@@ -24,7 +24,7 @@ Kind = Literal[
 SignalWord = Literal["alarm", "anomaly", "prediction"]
 """A crossed threshold, an anomaly, or a prediction."""
 _ROWS_LEFT = 3
-"""The mark of a table or story in a notice that was too large for its receiver."""
+"""The rows, facts and actions that stay in a notice that was too large for its receiver."""
 ENDINGS = frozenset({"handled", "resolved"})
 """The kinds that say that an alert is over."""
 
@@ -47,11 +47,11 @@ class Line(_Said):
     signal: SignalWord = "alarm"
     labels: dict[str, str] = {}
     gone: bool = Field(
-        default=False, description="Whether its series sends nothing any more, if it is over."
+        default=False, description="True if it is over because its series sends nothing any more."
     )
     cause: str = Field(default="", description="The incident it follows from.")
     alone: bool = Field(
-        default=False, description="Whether a notice that was no summary has told of it before."
+        default=False, description="True if an earlier notice that was no summary named it."
     )
     since: AwareDatetime
 
@@ -63,7 +63,7 @@ class Notice(_Said):
     message_id: str = Field(description="Deterministic, without <>; makes a repetition known.")
     thread_id: str = Field(default="", description="The first mail's id; '' for the first itself.")
     references: tuple[str, ...] = Field(
-        default=(), description="The threads of the other alerts it tells of."
+        default=(), description="The threads of the other alerts that it names."
     )
     incident_id: str = ""
     group: str = Field(default="", description="The group of alerts that share notices.")
@@ -75,15 +75,17 @@ class Notice(_Said):
     value: float
     unit: str
     threshold: float | None = None
-    above: bool = Field(default=True, description="On which side of the threshold the alarm is.")
+    above: bool = Field(default=True, description="True if the alarm is above the threshold.")
     sentence: str = Field(description="The reason, in the detector's or forecaster's words.")
     signal: SignalWord = Field(default="alarm", description="The kind of its signal.")
     anomaly_kind: AnomalyKind = Field(
         default=AnomalyKind.OTHER, description="The anomaly's shape, e.g. level_up."
     )
-    opening: str = Field(default="", description="The first sentences, for whom it wakes.")
+    opening: str = Field(
+        default="", description="The first sentences, for a person who is woken by it."
+    )
     gone: bool = Field(
-        default=False, description="Whether its series sends nothing any more, if it is over."
+        default=False, description="True if it is over because its series sends nothing any more."
     )
     outcome: str = Field(
         default="",
@@ -106,7 +108,9 @@ class Notice(_Said):
         default=(), description="Normal range at the times of ``recent``, or forecast after them."
     )
     after: Point | None = Field(default=None, description="The value read after a remediation.")
-    remediation: str = Field(default="", description="The last one that was begun or proposed.")
+    remediation: str = Field(
+        default="", description="The last remediation that was begun or proposed."
+    )
     evidence_title: str = ""
     evidence_truncated: bool = False
     evidence: tuple[EvidenceRow, ...] = ()
@@ -117,7 +121,7 @@ class Notice(_Said):
     actions: tuple[str, ...] = Field(default=(), description="The actions so far, in sentences.")
     suggested_command: str = Field(default="", description="Shell command, already quoted.")
     planned: bool = Field(
-        default=False, description="Whether the command is what a remediation would run."
+        default=False, description="True if the command is what a remediation would run."
     )
     acknowledged_by: str = ""
     approval_id: str = Field(default="", description="The action that a link may approve, if any.")
@@ -197,10 +201,14 @@ class Summary(_Said):
     listed: int = Field(
         default=100, description="The number of rows that are shown; all are attached."
     )
-    rows: tuple[Line, ...] = Field(default=(), description="Every alert it tells of, roots first.")
+    rows: tuple[Line, ...] = Field(
+        default=(), description="Every alert that it names, causes first."
+    )
     path: str = Field(default="", description="The page about it, below the web page's address.")
     project: str = Field(
-        default="", description="The project of each job it tells of; empty: it tells of none."
+        default="",
+        description="The projects of the jobs that it names, separated by "
+        "spaces; empty: it names no job.",
     )
     attached: dict[str, int] = Field(
         default={}, description="Incident to the number of alerts that follow from it."
@@ -221,4 +229,4 @@ class Summary(_Said):
 
 
 AnyNotice = Annotated[Notice | Summary, Field(discriminator="form")]
-"""Whatever people are sent."""
+"""A notification, about one group of alerts or many."""

@@ -81,7 +81,7 @@ class NotificationState(_Record):
     cause: str = ""
     """The incident it is attached to."""
     alone: bool = False
-    """A notice that was no storm's summary said something of it."""
+    """True if a notice that was no storm's summary named it."""
     ends: str = ""
     """An earlier incident of its series, whose flapping notification ends with this one."""
     acknowledged: bool = False
@@ -126,7 +126,7 @@ class Flap(_Record):
     """A flapping series; people are notified when it starts and when it stops."""
 
     key: str
-    """The series', see ``series_key``."""
+    """The key of the series; see ``series_key``."""
     incident_id: str
     """The newest of its incidents."""
     openings: int
@@ -167,7 +167,7 @@ class StormState(_Record):
     recent: tuple[tuple[AwareDatetime, int], ...] = ()
     attached: tuple[tuple[AwareDatetime, int], ...] = ()
     since: AwareDatetime | None = None
-    """Begin of the storm; None: there is none."""
+    """The start of the storm; None: there is none."""
     summaries: int = 0
     total: int = 0
     next_at: AwareDatetime | None = None
@@ -196,7 +196,7 @@ class Delivery(_Record):
 
     delivery_id: str
     message_id: str
-    """The notice's."""
+    """The id of the notice."""
     thread: str
     """Deliveries of the same thread arrive in order."""
     channel: str
@@ -233,7 +233,7 @@ class Quota(_Record):
 
 
 class ChannelFailure(_Record):
-    """Since when a recipient of a channel cannot be reached; it ends with the next success."""
+    """A recipient of a channel that cannot be reached; the record ends with the next success."""
 
     recipient: str
     since: AwareDatetime
@@ -242,7 +242,7 @@ class ChannelFailure(_Record):
     refused: bool = False
     """True if it has refused a notice since."""
     problem: str = ""
-    """Its last answer."""
+    """The last answer of the recipient's side."""
     away: bool = False
     """True if they were notified that it is unreachable, and so must be of its return."""
 

@@ -102,7 +102,8 @@ class Policy(Strict):
     cooldown_s: float = Field(
         default=600,
         ge=0,
-        description="How long after an action nothing else acts on the same series or target.",
+        description="The time after an action in which nothing else acts on the same "
+        "series or target.",
     )
     attempts_per_day: int = Field(
         default=5,
@@ -127,8 +128,8 @@ class Policy(Strict):
     )
     storm_stop: bool = Field(
         default=True,
-        description="Whether actions are suspended during a storm of alerts, which usually has "
-        "one common cause.",
+        description="true: actions are suspended during a storm of alerts, which usually "
+        "has one common cause.",
     )
     quiet: tuple[Quiet, ...] = Field(
         default=(), description="Hours in which automatic actions require approval."
@@ -136,8 +137,8 @@ class Policy(Strict):
     approval_s: float = Field(
         default=3600,
         gt=0,
-        description="How long people can decide on a proposed action; then it expires and people "
-        "are notified.",
+        description="The time that people have to decide on a proposed action; then it "
+        "expires and people are notified.",
     )
     min_probability: float = Field(
         default=0.25,
@@ -147,8 +148,7 @@ class Policy(Strict):
     )
     undo: bool = Field(
         default=True,
-        description="Whether an action that did not help is undone, if the remediation supports "
-        "it.",
+        description="true: an action that did not help is undone, if the remediation supports it.",
     )
 
     def unknown(self, registered: Collection[str]) -> list[str]:

@@ -18,9 +18,10 @@ _WORDS = {
 }
 _MEANING = {word: severity for severity, words in _WORDS.items() for word in words.split()}
 _RANKED = re.compile(r"(?:p|prio|priority|s|sev|severity|lvl|level)[\s_.:#-]*([0-9])")
-"""As in P1, sev-2 or Severity 3."""
+"""A severity that is given as a number, such as P1, sev-2 or Severity 3."""
 _RANKS = (Severity.CRITICAL,) * 3 + (Severity.WARNING,)
-"""From 0 on: what is ranked 2 is called high by those who rank; all after 3 is information."""
+"""The severities of the numbers from 0 on: 2 is usually called high; all above 3 are
+information."""
 _WORD = re.compile(r"[a-z]+[0-9]?|[0-9]+")
 _READ = 100
 

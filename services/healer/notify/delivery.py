@@ -35,7 +35,7 @@ from shared.traces import Kind
 log = structlog.get_logger(__name__)
 
 _MAX_FAILURES = 2
-"""One notice may be bad in itself; two that fail in a row say that the other side is away."""
+"""The failures in a row that show that the other side is away: one notice may itself be bad."""
 _AT_ONCE, _AT_BACK = 200, 10_000
 _ROWS_KEPT = (50, 1)
 """The numbers of alerts of a notice that is too large for its receiver, tried in turn."""

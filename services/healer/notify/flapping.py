@@ -12,7 +12,7 @@ from services.healer.notify.settings import Flapping
 from shared.contracts.alerts import Severity
 
 _HOLD_FACTOR = 2.0
-"""A firing that lasts this many times the longest before it lasts longer than it usually does."""
+"""The multiple of the longest earlier firing beyond which a firing lasts unusually long."""
 
 
 def score(openings: Iterable[datetime], now: datetime, half_life_s: float) -> float:
@@ -76,7 +76,7 @@ def _usual_s(past: Sequence[Incident], how: Flapping) -> float:
 
 
 def held_until(flap: Flap, since: datetime, severity: Severity, how: Flapping) -> datetime:
-    """Until when a firing that began at ``since`` is held back because the series flaps."""
+    """The time until which a firing since ``since`` is held back because the series flaps."""
     hold_s = flap.hold_s
     if severity is Severity.CRITICAL:
         hold_s = min(hold_s, how.max_hold_critical_s)

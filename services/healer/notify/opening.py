@@ -1,6 +1,6 @@
 """The opening sentences of a notification, for a person who is woken by it.
 
-What it is, since when and how bad; what was done; what is wanted of the reader, and until when.
+They say what is wrong, since when and how badly, what was done, and what is wanted of the reader.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from shared.contracts.alerts import AnomalyKind, SeriesRef
 
 
 def in_words(policy: Policy, series: SeriesRef, kind: AnomalyKind) -> str:
-    """E.g. ``rule 1 of the policy (df.* on *) says approve``."""
+    """The deciding rule, e.g. ``rule 1 of the policy (df.* on *) says approve``."""
     for number, rule in enumerate(policy.rules, start=1):
         if rule.matches(series, kind):
             return f"rule {number} of the policy ({rule.items} on {rule.hosts}) says {rule.level}"

@@ -19,7 +19,7 @@ HORIZON = timedelta(days=40 * 366)
 """The time for which a rule is followed: every weekday is a 29 February within 40 years."""
 _DAY = timedelta(days=1)
 LAST = date(8999, 12, 31)
-"""Nothing is looked for later, so that no sum of dates and intervals leaves the calendar."""
+"""The last day that is searched, so that no sum of dates and intervals leaves the calendar."""
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,7 @@ _NUMBERS = {
     "BYMONTH": (1, 12, False),
     "BYSETPOS": (1, 366, True),
 }
-"""Least and largest value of each part, and whether it also counts from the end."""
+"""The least and the largest value of each part; True if it may also count from the end."""
 
 
 class Rule(NamedTuple):

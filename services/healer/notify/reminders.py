@@ -86,12 +86,12 @@ class Reminders:
     ) -> None:
         """One notice reminds of all alerts of the group that nobody takes care of."""
         first = [notification for notification, _ in due]
-        told = ctx.records.find(
+        notified = ctx.records.find(
             NOTIFICATION_STATES, status=NotificationStatus.NOTIFIED, group=group, limit=_MAX_AT_ONCE
         )
         others = [
             notification
-            for notification in told
+            for notification in notified
             if notification not in first
             and escalation.is_repeated(notification, self._alerting)
             and (found := ctx.records.get(INCIDENTS, notification.incident_id)) is not None

@@ -26,19 +26,19 @@ class Flapping(_Part):
         default=4.5, gt=1, description="The score at which an alert begins to count as flapping."
     )
     stop: float = Field(
-        default=2.0, gt=0, description="Below this score a flapping alert counts as calm."
+        default=2.0, gt=0, description="The score below which a flapping alert counts as calm."
     )
     half_life_s: float = Field(
-        default=1800, gt=0, description="After this time an opening of an alert counts half."
+        default=1800, gt=0, description="The time after which an opening of an alert counts half."
     )
     max_hold_s: float = Field(
         default=300,
         gt=0,
-        description="An alert that fires for longer than this is notified although it flaps; "
-        "sooner if it usually fires for a shorter time.",
+        description="The time after which a firing alert is notified although it flaps; "
+        "it is notified sooner if it usually fires for a shorter time.",
     )
     max_hold_critical_s: float = Field(
-        default=120, gt=0, description="The same for a critical alert, where that is sooner."
+        default=120, gt=0, description="The same time for critical alerts, if it is shorter."
     )
 
     @model_validator(mode="after")
@@ -50,16 +50,18 @@ class Flapping(_Part):
 
 
 class Storm(_Part):
-    """When more alerts arrive than people can read, summaries replace single notifications."""
+    """Summaries replace single notifications when more alerts arrive than people can read."""
 
     alerts: int = Field(
-        default=50, ge=1, description="More alerts than this within the window are a storm."
+        default=50,
+        ge=1,
+        description="The number of alerts within the window above which they count as a storm.",
     )
     causes: int = Field(
         default=3,
         ge=1,
-        description="So are more causes than this, if together with the alerts that follow from "
-        "them they exceed `alerts`.",
+        description="The number of causes within the window above which they count as a "
+        "storm, if together with the alerts that follow from them they exceed `alerts`.",
     )
     window_s: float = Field(
         default=60, gt=0, description="The length of the window in which alerts are counted."
@@ -105,8 +107,8 @@ class Alerting(_Part):
     group_wait_s: float = Field(
         default=5,
         ge=0,
-        description="How long the first alert of a group waits for others to share its "
-        "notification.",
+        description="The time that the first alert of a group waits for others to share "
+        "its notification.",
     )
     group_interval_s: float = Field(
         default=30,
@@ -115,24 +117,26 @@ class Alerting(_Part):
         "wait for it.",
     )
     keep_firing_s: float = Field(
-        default=0, ge=0, description="How long an alert stays open after its cause has gone."
+        default=0,
+        ge=0,
+        description="The time for which an alert stays open after its cause has gone.",
     )
     clear_margin: float = Field(
         default=0.02,
         ge=0,
-        description="A value that is back by this share of the threshold resolves its alarm at "
-        "once.",
+        description="The share of the threshold by which a value must be back to resolve "
+        "its alarm at once.",
     )
     clear_hold_s: float = Field(
         default=60,
         ge=0,
-        description="A value that is back by less resolves its alarm after this time.",
+        description="The time after which a value that is back by less resolves its alarm.",
     )
     resolve_timeout_s: float = Field(
         default=300,
         gt=0,
-        description="An alert from Prometheus or Alertmanager ends when it is not repeated "
-        "within this time.",
+        description="The time after which an alert from Prometheus or Alertmanager ends "
+        "unless it is repeated.",
     )
     inhibit: tuple[Inhibition, ...] = Field(
         default=(),
@@ -155,11 +159,11 @@ class Alerting(_Part):
     )
     flapping: Flapping = Field(
         default=Flapping(),
-        description="When an alert that opens repeatedly is held back.",
+        description="The conditions under which an alert that opens repeatedly is held back.",
     )
     storm: Storm = Field(
         default=Storm(),
-        description="When alerts are notified in summaries only.",
+        description="The conditions under which alerts are notified in summaries only.",
     )
     silence_link_s: float = Field(
         default=14_400,
@@ -167,7 +171,7 @@ class Alerting(_Part):
         description="The length of a silence created by the link in a mail.",
     )
     link_valid_s: float = Field(
-        default=86_400, gt=0, description="How long the links in a mail work."
+        default=86_400, gt=0, description="The time for which the links in a mail work."
     )
     mails_per_hour: int = Field(
         default=30,
@@ -181,7 +185,7 @@ class Alerting(_Part):
     digest_critical_s: float = Field(
         default=60,
         gt=0,
-        description="A critical alert that is in a digest waits for it no longer than this.",
+        description="The longest time that a critical alert waits for a digest.",
     )
     runbooks: dict[
         str, Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s<>\"]+$")]
@@ -193,8 +197,8 @@ class Alerting(_Part):
     channel_failing_s: float = Field(
         default=600,
         ge=0,
-        description="After a channel could not be reached for this time, the other channels "
-        "report it.",
+        description="The time for which a channel must have been unreachable before the "
+        "other channels report it.",
     )
 
     def runbook(self, item: str) -> str:

@@ -16,7 +16,8 @@ from shared.time_zones import Moment, time_zone
 
 _DAY = timedelta(days=1)
 _JOINED = 400
-"""Windows that follow each other without a gap: whoever mutes every day mutes for ever."""
+"""The most windows without a gap that are followed to their end: muting every day mutes for
+ever."""
 _EARLIEST, _LATEST = datetime(2000, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - local times
 
 
@@ -123,8 +124,8 @@ class Silence(BaseModel):
 
     silence_id: str = Field(min_length=1, max_length=128, description="The silence's id.")
     matchers: Matchers = Field(min_length=1, description="The conditions, all of which must hold.")
-    starts_at: Moment = Field(description="When it begins to mute.")
-    ends_at: Moment = Field(description="When it stops muting.")
+    starts_at: Moment = Field(description="The time at which it begins to mute.")
+    ends_at: Moment = Field(description="The time at which it stops muting.")
     owner: str = Field(
         min_length=1, max_length=200, description="The person or team to ask about it."
     )
@@ -136,7 +137,7 @@ class Silence(BaseModel):
     )
     tell_resolved: bool = Field(
         default=True,
-        description="Whether people who were notified of an alert are still notified of its end.",
+        description="true: people who were notified of an alert are still notified of its end.",
     )
 
     @model_validator(mode="after")

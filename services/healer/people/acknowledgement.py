@@ -84,7 +84,7 @@ class People:
         yield from self.incidents.store(incident, taken, ctx)
 
     def incident_acknowledge(self, message: IncidentAcknowledge, ctx: Context) -> Iterable[Message]:
-        """The same from a page; after the incident has ended it changes nothing."""
+        """Acknowledge it as a page asks; after the incident has ended this changes nothing."""
         audit.note(ctx.records, ctx.now, message.TYPE, message.alert_id, by=message.by)
         try:
             return self.acknowledge(message.alert_id, message.by, ctx)
@@ -158,7 +158,7 @@ class People:
 
     @property
     def windows(self) -> Sequence[Silence]:
-        """The configured ones."""
+        """The configured silences."""
         return self.settings.alerting.windows
 
     def silences(self, ctx: Context) -> Sequence[Silence]:

@@ -33,12 +33,12 @@ from shared.store import Collection
 _WINDOWS_FOR = timedelta(days=16)
 _MAX_HELD, _MAX_REPORTS = 5_000, 5_000
 _KEPT = timedelta(days=1)
-"""How long after its end it is remembered that a silence's end was published."""
+"""The time for which it is remembered that a silence's end was published."""
 _SHOWN = (RuleState.PROPOSED, RuleState.ACCEPTED, RuleState.REJECTED)
 
 
 class Published(BaseModel):
-    """What was published of a silence last."""
+    """The last published event about a silence."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -93,7 +93,7 @@ def unpublished(windows: Sequence[Silence], ctx: Context) -> Iterator[Message]:
 
 
 def asked(_message: AlertingAsk, ctx: Context) -> Iterable[Message]:
-    """Everything once more, as it was published last, for who has missed some of it."""
+    """Publish everything once more, for a client that has missed some of it."""
     silences = [_event(each, ctx.now) for each in ctx.records.find(PUBLISHED)]
     found = ctx.records.find(RULES, status=[state.value for state in _SHOWN])
     news = (rules.news(rule, ctx) for rule in found)

@@ -27,7 +27,7 @@ class Unheard(BaseModel):
     since: AwareDatetime
     why: str
     until: AwareDatetime | None = None
-    """When it is checked again."""
+    """The time at which it is checked again."""
 
 
 def unheard(ctx: Context) -> list[Unheard]:

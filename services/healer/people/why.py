@@ -82,13 +82,13 @@ class NotificationView(BaseModel):
     """The notification state of an alert."""
 
     status: str
-    """As of a ``Story``."""
+    """The state of notification, as in a ``Story``."""
     held_by: str = ""
     until: datetime | None = None
 
 
 def notification_views(alert_ids: Iterable[str], ctx: Context) -> dict[str, NotificationView]:
-    """Return how far people are notified of each of these alerts that is known."""
+    """The notification state of each of these alerts that is known."""
     found: dict[str, NotificationView] = {}
     for alert_id in alert_ids:
         incident = ctx.records.get(INCIDENTS, alert_id)

@@ -227,7 +227,7 @@ def verify(path: Path, head: str | None = None) -> list[str]:
 
 
 def verify_lines(whole: Iterable[bytes], head: str | None = None) -> list[str]:
-    """The same of lines, each with its end."""
+    """Everything wrong with these lines, each given with its end."""
     faults, previous, heads = [], START, {START}
     lines = list(enumerate(whole, start=1))
     first = _parsed(lines[0][1]) if lines else None

@@ -121,10 +121,10 @@ class Remediation(BaseModel, ABC):
     PLACE: ClassVar[Literal["node", "cluster"]] = "node"
     """The executor: the machine's agent, or the healer through the Kubernetes API."""
     SETTLE_S: ClassVar[float] = 0
-    """Seconds it takes at least until the item can show an effect."""
+    """The least number of seconds until the item can show an effect."""
     UNDOABLE: ClassVar[bool] = False
     HELPS: ClassVar[str] = ""
-    """Against alarms of which series it can be tried, for the page about it."""
+    """The series against whose alarms it can be tried, for the page about it."""
     RISKS: ClassVar[tuple[str, ...]] = ()
     """The ways in which it can go wrong, for the page about it."""
 

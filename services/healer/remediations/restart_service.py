@@ -39,7 +39,7 @@ class ServiceUnit(BaseModel):
         description="The file that holds the number of the main process; none: systemctl is asked.",
     )
     timeout_s: float = Field(
-        default=120, gt=0, description="How many seconds the restart may take."
+        default=120, gt=0, description="The longest time, in seconds, that the restart may take."
     )
 
     @property

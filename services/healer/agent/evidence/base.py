@@ -31,7 +31,7 @@ class EvidenceCollector:
     """An evidence collector and the families of items to which it applies."""
 
     families: tuple[str, ...]
-    """Empty: all."""
+    """The families to which it applies; empty: all."""
     look: Callable[[Asked], Found]
 
 

@@ -28,9 +28,10 @@ _MAX_ATTEMPTS = 3
 _LEFT_S = 5.0
 """Seconds before the answer is due in which no further collector is started."""
 _ANSWER_S = 2.0
-"""Seconds before it is due in which nothing is waited for any more."""
+"""Seconds before the answer is due in which nothing is waited for any more."""
 _FIRST_S, _FURTHER_S = 10.0, 4.0
-"""The time that a collector may take, for the cause and for more: above its own bounds."""
+"""The seconds that a collector for the cause and one for further tables may take, whatever their
+own bounds."""
 
 
 class Collector:

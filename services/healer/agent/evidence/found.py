@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _STEP = 1024
-"""A unit of bytes is so many times the one before."""
+"""The ratio of each unit of bytes to the one before."""
 
 MAX_ROWS = 20
 Wait = Callable[[float], object]
-"""Waits so many seconds, or until the agent stops."""
+"""A function that waits for a number of seconds, or until the agent stops."""
 
 
 @dataclass(frozen=True)

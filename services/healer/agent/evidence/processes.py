@@ -128,7 +128,7 @@ def container_of(pid: int) -> str:
 
 
 def container_in(cgroups: str) -> str:
-    """The same from the text of ``/proc/PID/cgroup``.
+    """The container in the text of ``/proc/PID/cgroup``.
 
     >>> container_in("0::/kubepods/burstable/pod12345678-1234-1234-1234-123456789abc/" + "a" * 64)
     'pod 12345678-1234-1234-1234-123456789abc, container aaaaaaaaaaaa'

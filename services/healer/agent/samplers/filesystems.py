@@ -19,7 +19,8 @@ _TYPES = Path("/proc/filesystems")
 _IN_ONE_LINE = str.maketrans("\n\t", "  ")
 _IN_MEMORY, _ZFS = "tmpfs", "zfs"
 _ALL_OF_IT = 0.99
-"""The share of its pool's free space that a dataset without a quota has: they are asked in turn."""
+"""The share of its pool's free space that a dataset without a quota shows at least: datasets are
+read one after the other, while others write."""
 _IMAGES = {"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"}
 _GIVEN = (
     "/proc/",
@@ -32,7 +33,7 @@ _GIVEN = (
     "/var/lib/docker/",
     "/var/lib/kubelet/",
 )
-"""Below these, file systems in memory hold a few secrets or settings each."""
+"""Directories below which file systems in memory hold only a few secrets or settings each."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ class Channel(BaseModel):
 
     TYPE: ClassVar[str] = ""
     LIMITED: ClassVar[bool] = False
-    """Whether each recipient has a limit an hour, with the rest in a digest."""
+    """True if each recipient has an hourly limit, above which notices are combined into a
+    digest."""
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="The channel's unique name."
@@ -84,16 +85,16 @@ class Channel(BaseModel):
     kinds: frozenset[Kind] | None = Field(
         default=None, description="The kinds of notification that are sent here; null: all."
     )
-    resolved: bool = Field(default=True, description="Whether resolved alerts are sent here.")
+    resolved: bool = Field(default=True, description="true: resolved alerts are sent here, too.")
     canary: bool = Field(
-        default=False, description="Whether complete rounds of the canary are sent here."
+        default=False, description="true: complete rounds of the canary are sent here."
     )
     jobs: bool = Field(
         default=False,
-        description="Whether jobs may name this channel, or the addresses of a mail channel.",
+        description="true: jobs may name this channel, or the addresses of a mail channel.",
     )
     escalation_only: bool = Field(
-        default=False, description="Whether only escalations are sent here."
+        default=False, description="true: only escalations are sent here."
     )
     title_template: str = Field(
         default="",
@@ -127,7 +128,7 @@ class Channel(BaseModel):
         return {"type": self.TYPE, **fields(self)}
 
     def recipients(self) -> tuple[str, ...]:
-        """Each gets its own delivery, with its own retries."""
+        """The recipients: each gets its own delivery, with its own retries."""
         return ("",)
 
     def for_job(self, target: str) -> tuple[str, ...]:

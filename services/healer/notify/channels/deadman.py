@@ -18,14 +18,14 @@ class Deadman(Channel):
     TYPE: ClassVar[str] = "deadman"
 
     url: SecretStr = Field(description="The address to ping, as healthchecks.io and others give.")
-    canary: bool = Field(default=True, description="Whether it is pinged after complete rounds.")
+    canary: bool = Field(default=True, description="true: it is pinged after complete rounds.")
     _is_http = field_validator("url")(http_address)
 
     def wants(self, notice: Notice | Summary) -> bool:
-        """Only the canary."""
+        """Return whether the notice is about a complete round of the canary."""
         return isinstance(notice, Summary) and notice.kind == "canary"
 
     def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
-        """POST the notice."""
+        """Send the notice as one POST request."""
         body = {"id": notice.message_id, "kind": notice.kind, "at": notice.at.isoformat()}
         post(self.url, body, {"Idempotency-Key": notice.message_id})

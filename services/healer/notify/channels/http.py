@@ -27,7 +27,7 @@ from services.healer.notify.channels.errors import (
 from services.healer.notify.render.numbers import one_line
 
 WHOLE_S = 20.0
-"""For the whole request, however slowly the other side answers."""
+"""The time limit of a whole request in seconds, however slowly the other side answers."""
 _NEVER = {
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.NOT_ACCEPTABLE,

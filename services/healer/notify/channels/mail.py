@@ -30,7 +30,7 @@ class Mail(Channel):
     TYPE: ClassVar[str] = "mail"
     LIMITED: ClassVar[bool] = True
 
-    to: tuple[str, ...] = Field(min_length=1, description="Addresses.")
+    to: tuple[str, ...] = Field(min_length=1, description="The addresses of the recipients.")
 
     @field_validator("to")
     @classmethod

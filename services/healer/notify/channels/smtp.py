@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 SESSION_S = 120.0
-"""For the whole session, however slowly the server answers."""
+"""The time limit of a whole session in seconds, however slowly the server answers."""
 _ENHANCED = re.compile(r"\s*([245])\.(\d{1,3})\.(\d{1,3})\b")
 _MENDABLE = re.compile(
     r"quota|full|storage|relay|auth|login|denied|policy|block|spam|limit|rate|reputation",

@@ -9,7 +9,7 @@ from email.policy import EmailPolicy
 from typing import Any
 
 _BYTES = 39
-"""The most of a text in one encoded word: its line has no more than 76 characters (RFC 2047)."""
+"""The most bytes of text in one encoded word, whose line has at most 76 characters (RFC 2047)."""
 
 
 class Folding(EmailPolicy):

@@ -36,7 +36,7 @@ def clock(at: datetime, now: datetime) -> str:
 
 
 def clock_ms(time_ms: int, now: datetime) -> str:
-    """The same of a Unix time in milliseconds."""
+    """A Unix time in milliseconds, as ``clock`` shows it."""
     return clock(at_ms(time_ms), now)
 
 
@@ -70,7 +70,7 @@ def last_prediction(narrative: Narrative) -> Predicted | None:
 
 
 def as_predicted(fact: Predicted, unit: str, now: datetime) -> str:
-    """E.g. ``predicted to reach 90 % at 20:26:30 (31 %, between 20:25:10 and 20:28:00)``."""
+    """The words ``predicted to reach 90 % at 20:26:30 (31 %, between 20:25:10 and 20:28:00)``."""
     above = fact.threshold >= fact.value if fact.above is None else fact.above
     verb = "reach" if above else "fall to"
     details = [percent(fact.probability)] if fact.probability is not None else []

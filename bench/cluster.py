@@ -193,7 +193,7 @@ class Parts:
         }
 
     def _together(self, pods: Created, ids: Sequence[str], began: float) -> Figures:
-        """Until the pods of each of these jobs are gone."""
+        """Wait until the pods of each of these jobs are gone."""
         all_gone = until(lambda: all(each in pods.gone for each in ids), 240)
         late = [pods.gone[each] - began for each in ids if each in pods.gone]
         left = [each for each in ids if each not in pods.gone]

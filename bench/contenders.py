@@ -76,7 +76,7 @@ def _declare_quorum(channel: Any) -> None:
 
 
 def raw_pika(url: str, count: int, ack_every: int) -> float:
-    """Nothing but pika, parsing with pydantic."""
+    """Measure nothing but pika, which consumes, and pydantic, which parses."""
     fill(url, _QUEUE, count, _declare_quorum)
     clock = Clock(count)
     connection = pika.BlockingConnection(pika.URLParameters(url))

@@ -85,7 +85,7 @@ def batches(data: Floats, rows: int, turns: int, random: bool) -> Iterator[tuple
 
 @dataclass(frozen=True)
 class Effort:
-    """How often a figure is taken: ``turns`` times, fewer where that takes ``seconds`` of CPU."""
+    """The number of times a figure is taken: ``turns``, fewer if that takes ``seconds`` of CPU."""
 
     turns: int
     seconds: float

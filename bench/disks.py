@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 SEED = 141_421_356
-"""Nothing was chosen by it."""
+"""The seed of the series, by which nothing was chosen."""
 _HISTORY, _DAY, _WEEK = 672, 24, 168
 _HOURS = _HISTORY + _WEEK
 _ITEM = "df.bytes.used.percent"

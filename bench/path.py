@@ -71,7 +71,7 @@ class Sender:
 
 
 class Tap:
-    """How old each probe's sample is when its alert arrives on ``alerts``."""
+    """The age of each probe's sample when its alert arrives on ``alerts``."""
 
     def __init__(self, url: str) -> None:
         self.ages: list[float] = []

@@ -30,7 +30,7 @@ _STEP_MS = 60_000
 
 
 class Crowd:
-    """So many series, and the engine that judges them."""
+    """A number of series, and the engine that judges them."""
 
     def __init__(self, series: int) -> None:
         self.engine = Engine(EngineSettings())

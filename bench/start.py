@@ -1,4 +1,4 @@
-"""How long the stack of one machine takes to be ready, what that costs, and what it costs idle.
+"""Measures the start of one machine's stack: the time until ready, its cost, and that of idling.
 
 ``python -m bench.start`` starts ``barograph up`` in a new directory ``--rounds`` times. Seconds of
 CPU are those of each process and of its children that have ended; memory is the proportional set
@@ -35,7 +35,7 @@ _SERVERS = {"beam": "broker", "epmd": "broker", "erl": "broker", "weed": "object
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the processes of a stack have used, each by the name of its part."""
+    """The resources that the processes of a stack have used, by the name of its part."""
 
     cpu_s: dict[str, float]
     pss_mb: dict[str, float]

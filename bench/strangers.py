@@ -31,7 +31,7 @@ from bench.synthetic import DAY, FAULTS, KINDS, START_MS, STEP_MS, faulty, made
 from bench.vus import period, runs, vus_pr
 
 SEED = 577_215_664
-"""Nothing was ever chosen by it."""
+"""The seed of the series, by which nothing was ever chosen."""
 _BUDGETS = (5.0, 0.5, 0.05)
 _DAYS, _HISTORY_DAYS = 30, 14
 _WEEK_MS = 604_800_000

@@ -1,4 +1,4 @@
-"""How long the work of a replica rests when it dies or is replaced.
+"""Measures the pause in a replica's work when it dies or is replaced.
 
 ``python -m bench.takeover`` runs two healers, two predictors and two detectors on private servers
 (PostgreSQL for the healers). ``--rounds`` times it kills one of each with SIGKILL, and asks one to
@@ -121,7 +121,7 @@ def _replace(replica: Replica) -> None:
 
 
 def _acquired(replica: Replica) -> int:
-    """How many partitions it has taken over until now, by its log: metrics are renewed later."""
+    """The partitions that it has taken over so far, by its log: metrics are renewed later."""
     return replica.process.log.read_bytes().count(b'"partition_acquired"')
 
 

@@ -33,7 +33,7 @@ class Sent:
     series: int = 0
     samples: int = 0
     left_out: int = 0
-    """Not finite."""
+    """The samples left out because they are not finite."""
     refused: str = ""
     """The faults that the gateway named last."""
 
@@ -52,12 +52,13 @@ def backfill(
         ),
     ] = "",
     days: Annotated[
-        float, typer.Option(help="How many days back the history is sent.", min=0.001, max=366)
+        float,
+        typer.Option(help="The number of past days whose history is sent.", min=0.001, max=366),
     ] = 14,
     step: Annotated[float, typer.Option(help="The scrape interval in seconds.", min=1)] = 60,
     hours: Annotated[
         float,
-        typer.Option(help="How many hours of history are requested at once.", min=0.01, max=744),
+        typer.Option(help="The hours of history that one request asks for.", min=0.01, max=744),
     ] = 6,
 ) -> None:
     """Send a Prometheus server's history through the gateway before live samples arrive.

@@ -54,7 +54,7 @@ class Share(BaseModel):
 
 
 class Recording(BaseModel):
-    """What all shares of a replay have in common."""
+    """The parts that all shares of a replay have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

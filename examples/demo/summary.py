@@ -12,7 +12,7 @@ from rich.text import Text
 from shared.embedded.stackfile import StackFile
 
 _MAX_WIDTH = 100
-"""Longer lines are hard to read, also where a terminal has room for them."""
+"""The most characters of a line: longer ones are hard to read, even if the terminal has room."""
 
 
 @dataclass(frozen=True)

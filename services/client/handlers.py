@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from services.client import job_trace, moments
+from services.client import job_trace, log_chunks, moments
 from services.client.progress import advanced, last_step
 from services.client.records import (
-    CHUNKS,
     JOBS,
     MEMBERS,
     MOMENTS,
@@ -17,11 +16,8 @@ from services.client.records import (
     PROGRESS,
     REFUSED,
     REMOVED,
-    TALLIES,
     USAGE,
     JobView,
-    LogChunk,
-    LogTally,
     MemberView,
     Pending,
 )
@@ -59,8 +55,6 @@ _TAKEN_OVER = (
 )
 _LOG_CHUNKS = 20_000
 _AT_ONCE = 500
-_DROPPED_FROM = 100
-"""Chunks too many before some are dropped, so that not each new one costs a deletion."""
 
 
 def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
@@ -251,39 +245,14 @@ def log_appended(message: LogAppended, ctx: Context, most: int = _LOG_CHUNKS) ->
     """
     if _removed(ctx.records.get(JOBS, message.job_id)):
         return ()
-    chunk = LogChunk(
-        job_id=message.job_id,
-        member=message.member.name,
-        incarnation=message.member.incarnation,
-        chunk=message.chunk,
-        object_key=message.key,
-        at=message.at,
-    )
-    if ctx.records.get(CHUNKS, chunk.key) is not None:
+    if not log_chunks.add(message, most, ctx):
         return ()
-    ctx.records.put(CHUNKS, chunk)
-    _tally(message.job_id, most, ctx)
     if step := last_step(message.text):
         known = ctx.records.get(PROGRESS, message.job_id)
         new = advanced(known, message.job_id, message.member, step, message.at)
         if new is not None:
             ctx.records.put(PROGRESS, new)
     return ()
-
-
-def _tally(job_id: str, most: int, ctx: Context) -> None:
-    """Count the chunk that was put last, and drop the oldest ones that are too many."""
-    known = ctx.records.get(TALLIES, job_id)
-    # An earlier version listed chunks without counting them.
-    stored = known.stored + 1 if known else len(ctx.records.find(CHUNKS, group=job_id))
-    dropped = known.dropped if known else 0
-    excess = stored - dropped - most
-    if excess >= _DROPPED_FROM:
-        oldest = ctx.records.find(CHUNKS, group=job_id, limit=min(excess, _AT_ONCE))
-        for each in oldest:
-            ctx.records.delete(CHUNKS, each.key)
-        dropped += len(oldest)
-    ctx.records.put(TALLIES, LogTally(job_id=job_id, stored=stored, dropped=dropped))
 
 
 def _pending(event: JobEvent, view: JobView) -> Pending | None:

@@ -20,7 +20,8 @@ from services.healer.jobs.notices import JobNotices
 from services.healer.model.action import ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
 from services.healer.model.commands import COMMANDS
-from services.healer.model.incident import INCIDENTS, Incident, incidents_of, open_among
+from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.series_incidents import incidents_of, open_among
 from services.healer.model.signal import Observation, Signal
 from services.healer.model.transitions import Phase
 from services.healer.notify.announcer import ALERTS_AT_ONCE, Announcer

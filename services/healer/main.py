@@ -19,8 +19,8 @@ from services.healer.handlers import Handlers
 from services.healer.health import records as health
 from services.healer.incidents.clock_steps import uptime
 from services.healer.incidents.expiry import Batch, work_off
-from services.healer.model.incident import read_ahead
 from services.healer.model.notification import LINK_KEYS, LinkKey
+from services.healer.model.series_incidents import read_ahead
 from services.healer.notify import measures, passes
 from services.healer.notify.announcer import Part
 from services.healer.notify.channels import Tools
@@ -293,5 +293,7 @@ def run() -> int:
 
 def _run(settings: HealerSettings) -> None:
     if not settings.all_channels:
-        log.warning("no_channel", reason="no CHANNELS and no SMTP_URL; alarms are only published")
+        log.warning(
+            "no_channel_configured", reason="no CHANNELS and no SMTP_URL; alarms are only published"
+        )
     HealerService(settings).run()

@@ -142,7 +142,7 @@ class Publishing:
             try:
                 bus.publish(batches, timeout_s=_TIMEOUT_S)
             except (BrokerUnavailable, Unroutable) as error:
-                log.warning("samples_wait", batches=self.waiting, error=str(error))
+                log.warning("samples_waiting", batches=self.waiting, error=str(error))
                 return
             except Unpublishable as error:
                 # The others are published; these would be as wrong the next time.

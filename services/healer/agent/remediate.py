@@ -218,5 +218,5 @@ def _happened(known: Remediation, step: Step, *, certain: bool) -> bool:
     except Exception as error:
         if certain:
             raise
-        log.warning("step_not_looked_after", target=step.target, reason=str(error))
+        log.warning("step_outcome_unknown", target=step.target, reason=str(error))
         return False

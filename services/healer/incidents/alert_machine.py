@@ -15,7 +15,7 @@ from services.healer.incidents.alertmanager_alerts import (
     understood,
 )
 from services.healer.incidents.answers import ANSWERED
-from services.healer.model.incident import open_incident, read_signals_ahead
+from services.healer.model.series_incidents import open_incident, read_signals_ahead
 from shared.store import Records
 
 

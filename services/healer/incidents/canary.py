@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from services.healer.model.canary import CANARIES, SERIES, CanaryState
-from services.healer.model.incident import INCIDENTS, incidents_of, open_incident
+from services.healer.model.incident import INCIDENTS
 from services.healer.model.notice import Summary
+from services.healer.model.series_incidents import incidents_of, open_incident
 from services.healer.notify.compose import message_id
 from services.healer.notify.dispatch import Dispatch
 from shared.changes import with_changes

@@ -9,17 +9,15 @@ from services.healer.incidents.lifecycle import Lifecycle
 from services.healer.incidents.store import FOREVER
 from services.healer.model.action import MACHINES, Machine
 from services.healer.model.commands import ENDED, Ended
-from services.healer.model.incident import (
-    INCIDENTS,
-    OVERTAKEN_FOR,
-    Incident,
+from services.healer.model.incident import INCIDENTS, OVERTAKEN_FOR, Incident
+from services.healer.model.narrative import Crossed
+from services.healer.model.notification import FLAPS, SERIES_SEEN, SeriesSeen, series_key
+from services.healer.model.series_incidents import (
     dealt_with,
     incidents_of,
     open_among,
     open_incident,
 )
-from services.healer.model.narrative import Crossed
-from services.healer.model.notification import FLAPS, SERIES_SEEN, SeriesSeen, series_key
 from services.healer.model.signal import Observation, Signal
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.flapping import opened as flapping_opened

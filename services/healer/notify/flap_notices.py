@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from services.healer.model.incident import INCIDENTS, open_incident
+from services.healer.model.incident import INCIDENTS
 from services.healer.model.notification import (
     FLAPS,
     NOTIFICATION_STATES,
@@ -14,6 +14,7 @@ from services.healer.model.notification import (
     NotificationStatus,
     series_key,
 )
+from services.healer.model.series_incidents import open_incident
 from services.healer.model.transitions import Phase
 from services.healer.notify.notification_states import notification_of
 from shared.changes import changed

@@ -44,10 +44,13 @@ def sifted(candidates: Sequence[NotificationState], filters: Filters) -> Sifted:
                 found.dropped.append((notification, drop))
             case verdict:
                 announces = isinstance(verdict, Announce)
-                if announces != notification.announces:
-                    notification = changed(notification, announces=announces)  # noqa: PLW2901
-                found.tell.append(notification)
+                found.tell.append(_announcing(notification, announces=announces))
     return found
+
+
+def _announcing(notification: NotificationState, *, announces: bool) -> NotificationState:
+    same = notification.announces == announces
+    return notification if same else changed(notification, announces=announces)
 
 
 def without(sifted: Sifted, incidents: Iterable[str]) -> Sifted:

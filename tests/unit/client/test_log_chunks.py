@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from services.client import handlers, logs
+from services.client import handlers, log_chunks, logs
 from services.client.projects import ALL
 from services.client.records import CHUNKS, TALLIES, LogChunk
 from shared.contracts import JobFailed, JobRemoved, JobRunning, LogAppended, Member
@@ -116,7 +116,7 @@ def test_what_was_never_announced_is_told_at_the_end_and_what_was_dropped_is_not
 def test_a_log_of_before_the_count_is_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.hear(handlers.job_event, event(JobRunning, 1, "running", attempt=1))
     with monkeypatch.context() as earlier:
-        earlier.setattr(handlers, "_tally", lambda *_: None)
+        earlier.setattr(log_chunks, "_tally", lambda *_: None)
         write(desk, range(700))
     assert len(listed(desk)) == 700
     write(desk, range(700, 702))

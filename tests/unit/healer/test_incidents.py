@@ -15,10 +15,11 @@ from sqlalchemy import event
 
 from services.healer.actions.scores import SCORES
 from services.healer.handlers import Handlers
-from services.healer.model.incident import INCIDENTS, read_ahead
+from services.healer.model.incident import INCIDENTS
 from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import NOTICES
 from services.healer.model.policy import Policy
+from services.healer.model.series_incidents import read_ahead
 from services.healer.notify.channels import Channel
 from services.healer.notify.settings import Alerting
 from services.healer.people.why import story

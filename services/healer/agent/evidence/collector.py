@@ -97,7 +97,7 @@ class Collector:
             try:
                 seen = self._apart.call(name, look, min(left_s - _ANSWER_S, _FURTHER_S))
             except Exception as error:  # noqa: BLE001 - a collector may be somebody else's
-                log.info("look_failed", error=str(error))
+                log.info("evidence_collector_failed", collector=name, error=str(error))
                 continue
             if seen.rows:
                 found.append(seen)

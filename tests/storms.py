@@ -74,5 +74,5 @@ def tables(mails: Iterable[EmailMessage]) -> set[str]:
 
 def named(mails: Iterable[EmailMessage], hosts: Iterable[str]) -> list[str]:
     """Those hosts that the mails' text names."""
-    bodies = [str(mail.get_body(("plain",)).get_content()) for mail in mails]  # type: ignore[union-attr]
+    bodies = [str(mail.get_body(("plain",)).get_content()) for mail in mails]
     return [host for host in hosts if any(f" {host} " in body for body in bodies)]

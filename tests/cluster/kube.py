@@ -138,4 +138,4 @@ class Kube:
 
 
 def _client(kubeconfig: Path) -> Any:
-    return config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+    return config.new_client_from_config(str(kubeconfig))

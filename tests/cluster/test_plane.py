@@ -97,7 +97,7 @@ def test_a_deleted_pod_fails_and_its_job_replaces_it(
 def test_a_pod_no_node_can_hold_says_so(kube: Kube, namespace: str, kwok_nodes: FakeNodes):
     kwok_nodes(3, cpu="2", gpu=1)
     job = _job("large", {})
-    main = job["spec"]["template"]["spec"]["containers"][0]  # type: ignore[index]
+    main = job["spec"]["template"]["spec"]["containers"][0]
     main["resources"] = {"limits": {"nvidia.com/gpu": "2"}}
     kube.batch.create_namespaced_job(namespace, job)
 

@@ -132,7 +132,7 @@ def done_once(case: Case) -> Step:
     assert [s.target for s in outcome.steps] == [s.target for s in dry.steps]
     steps = [step for kind, step in journal.events if kind == "done"]
     assert all(case.remedy.happened(step) for step in steps)
-    case.remedy.perform(steps[-1])  # type: ignore[attr-defined]
+    case.remedy.perform(steps[-1])
     return steps[-1]
 
 
@@ -207,7 +207,7 @@ def test_a_rollout_is_restarted_once_for_one_plan(
     kube.kubectl("scale", "deployment/web", "--replicas=3", "-n", namespace)
     late = Step(step.action, step.target, identity=step.identity.rpartition(":")[0] + ":9")
     with pytest.raises(StepFailed, match="changed since it was planned"):
-        made.remedy.perform(late)  # type: ignore[attr-defined]
+        made.remedy.perform(late)
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
@@ -315,7 +315,7 @@ def test_a_claim_is_expanded_where_its_class_allows_it(
             },
         )
         eventually(
-            lambda s=suffix: kube.get("pvc", s, "-n", namespace)["status"]["phase"] == "Bound",  # type: ignore[misc]
+            lambda s=suffix: kube.get("pvc", s, "-n", namespace)["status"]["phase"] == "Bound",
             "bound",
         )
     made = case("expand-claim", "expandClaims", {"persistentvolumeclaim": "yes"}, max_gib=2)

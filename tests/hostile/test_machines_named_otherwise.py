@@ -68,7 +68,7 @@ def test_every_door_takes_it(written: str, name: str) -> None:
     series = SeriesRef(host=name, item="load.5min")
     policy = Rule.model_validate({"hosts": written, "level": "suggest"})
     assert policy.hosts == name
-    assert policy.matches(series, "other")  # type: ignore[arg-type]
+    assert policy.matches(series, "other")
     assert Group.model_validate({"name": "g", "hosts": written}).hosts == name
     assert SeriesRule.model_validate({"hosts": written, "threshold": 1}).hosts == name
 

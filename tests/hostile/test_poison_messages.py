@@ -82,7 +82,7 @@ def _dead(pair: Pair, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def came() -> bool:
-        found.extend(d for d in pair.dead() if d["properties"]["message_id"] == name)  # type: ignore[index]
+        found.extend(d for d in pair.dead() if d["properties"]["message_id"] == name)
         return bool(found)
 
     soon(came, "the dead letter")

@@ -189,7 +189,7 @@ def test_an_expired_command_and_an_unknown_one_are_refused_with_the_reason(agent
     for command, reason in ((late, "expired"), (unknown, "clean-logs")):
         agent.tell(command)
         agent.until(
-            lambda c=command: bool(agent.answers("remediation.executed", c.command_id)),  # type: ignore[misc]
+            lambda c=command: bool(agent.answers("remediation.executed", c.command_id)),
             "an answer",
         )
         (answer,) = agent.answers("remediation.executed", command.command_id)

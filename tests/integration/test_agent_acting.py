@@ -89,7 +89,7 @@ def test_a_runaway_is_named_by_the_evidence_planned_and_killed_as_it_was_approve
     assert str(burner.pid) in {row["columns"]["pid"] for row in rows}
 
     plan = answer(agent, order(agent, dry_run=True))
-    (step,) = plan["steps"]  # type: ignore[misc]
+    (step,) = plan["steps"]
     assert step["command"] == f"kill -TERM {burner.pid}"
     assert burner.poll() is None
     other = answer(agent, order(agent, only=["1:1"], fence=1))

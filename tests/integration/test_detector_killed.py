@@ -154,10 +154,10 @@ def test_kills_neither_lose_nor_add_an_event(
         for number in range(kills + 1):
             for batch in batches[number * part :][: part if number < kills else None]:
                 # A queue is there a moment before it is bound.
-                eventually(lambda b=batch: _routed(channel, b), "the samples' queue is bound")  # type: ignore[misc]
+                eventually(lambda b=batch: _routed(channel, b), "the samples' queue is bound")
             if number < kills:
                 before = len(seen)
-                eventually(lambda n=before: _more(connection, seen, n), "events flow")  # type: ignore[misc]
+                eventually(lambda n=before: _more(connection, seen, n), "events flow")
                 service.kill()
                 service.start()
 
@@ -203,7 +203,7 @@ def test_replicas_that_join_leave_and_die_say_together_what_one_says(
             for batch in batches[number * part : end]:
                 partition = partition_of(batch.host, 4)
                 gateway.publish_partitions([(partition, encode(from_message(batch)), "")])
-            eventually(lambda n=before: _more(connection, seen, n), "events flow")  # type: ignore[misc]
+            eventually(lambda n=before: _more(connection, seen, n), "events flow")
 
         def all_there() -> bool:
             connection.process_data_events(0.1)

@@ -103,7 +103,7 @@ def test_a_machine_without_rabbitmq_is_told_to_run_the_set_up(
         broker_module.find_server(prefixes=("/nowhere",))
 
 
-def s3_client(store: ObjectStoreUnderTest | EmbeddedObjectStore, secret: str):  # type: ignore[no-untyped-def]
+def s3_client(store: ObjectStoreUnderTest | EmbeddedObjectStore, secret: str):
     return boto3.client(
         "s3",
         endpoint_url=store.url,

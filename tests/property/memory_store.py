@@ -77,7 +77,7 @@ class MemoryRecords:
             found = [row for row in found if row.group == name]
         if due_before is not None:
             moment = utc(due_before)
-            found = [row for row in found if row.due is not None and row.due <= moment]  # type: ignore[operator]
+            found = [row for row in found if row.due is not None and row.due <= moment]
             limit = _DUE_AT_ONCE if limit is None else limit
         if newest_first:
             found.reverse()

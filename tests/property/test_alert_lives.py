@@ -99,7 +99,7 @@ class Lives(RuleBasedStateMachine):
                 }
             ),
             channels=(PAGER,),
-            **MAIL,  # type: ignore[arg-type]
+            **MAIL,
         )
         self.store: Any = Store("sqlite://") if LIVES <= LIVES_BY_DEFAULT else MemoryStore()
         self.uptime = 0.0

@@ -95,11 +95,11 @@ def test_it_answers_as_the_real_store_does(life: list[tuple[list[Any], bool]]) -
     for store in (real, MemoryStore()):
         said: list[Any] = []
         for steps, dies in life:
-            with _dying(), store.transaction() as records:  # type: ignore[attr-defined]
+            with _dying(), store.transaction() as records:
                 said += [_do(records, *step) for step in steps]
                 if dies:
                     raise _DiesError
-        with store.transaction() as records:  # type: ignore[attr-defined]
+        with store.transaction() as records:
             said.append(_do(records, "find", {}))
         answers.append(said)
     real.close()

@@ -97,7 +97,7 @@ class Inlets:
         self._entered = self.checked = 0
         principal = service.bus.principal
         self._waiting = {topology.retry_exchange(principal, s) for s in topology.RETRY_DELAYS_S}
-        service.bus.publish_prepared = self._publish  # type: ignore[method-assign]
+        service.bus.publish_prepared = self._publish
         self._inlet = Inlet(
             service.bus,
             service._answering.handlers() | service._handlers,

@@ -99,7 +99,7 @@ class _Batches:
     def __init__(self) -> None:
         self._bus = Bus(_URL, "detector")
         self._said: list[Outgoing] = []
-        self._bus.publish_prepared = self._publish  # type: ignore[method-assign]
+        self._bus.publish_prepared = self._publish
         self._streams = _Streams(Judge())
         ingest = Ingest(self._streams, 4, lambda: NOW_MS)
         self._inlet = SampleInlet(self._bus, ingest, lambda: datetime.now(UTC))

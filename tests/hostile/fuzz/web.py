@@ -199,7 +199,7 @@ def _nothing(outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
 def _healer(*, token: bool) -> Site:
     folder = tempfile.TemporaryDirectory(prefix="barograph-fuzz-")
     service = healer(Path(folder.name), http_token=_TOKEN)
-    service.bus.publish_prepared = _nothing  # type: ignore[method-assign]
+    service.bus.publish_prepared = _nothing
 
     def close() -> None:
         service.store.close()

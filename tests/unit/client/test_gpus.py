@@ -57,7 +57,7 @@ class Exporter:
 
     def publish(self, messages: Sequence[Any], *, timeout_s: float) -> None:
         del timeout_s
-        context = Context(NOW, "m", 1, None)  # type: ignore[arg-type]
+        context = Context(NOW, "m", 1, None)
         for message in messages:
             self.asked += 1
             if isinstance(message, SeriesSearch):

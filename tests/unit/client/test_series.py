@@ -97,7 +97,7 @@ def test_settings_wait_for_every_service_and_a_moment_for_replicas_but_no_longer
         for message in messages:
             answer(message)
 
-    knowing.publish = publish  # type: ignore[method-assign]
+    knowing.publish = publish
     asking = threading.Thread(
         target=lambda: told.extend(each.service for each in knowing.questions.settings()),
         daemon=True,

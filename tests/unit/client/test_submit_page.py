@@ -149,7 +149,7 @@ def test_a_job_is_planned_then_handed_in_in_its_submitters_name(desk: Desk) -> N
                 )
                 desk.hear(job_planned, told)
 
-    desk.publish = answering  # type: ignore[method-assign]
+    desk.publish = answering
     planned = post(desk, "plan", **job)
     assert planned.status_code == 200, planned.text
     assert "The plan" in planned.text

@@ -35,7 +35,7 @@ def _spikes(engine: object, value: float, start: int) -> int:
     quiet = [_at(m, _wave(m)) for m in range(start, start + 60)]
     bad = [_at(m, value) for m in range(start + 60, start + 66)]
     after = [_at(m, _wave(m)) for m in range(start + 66, start + 126)]
-    return len(_detected(_feed(engine, [*quiet, *bad, *after])))  # type: ignore[arg-type]
+    return len(_detected(_feed(engine, [*quiet, *bad, *after])))
 
 
 def test_what_was_called_normal_is_not_told_again_but_more_of_it_is() -> None:

@@ -65,7 +65,7 @@ class Hanging(Sampler):
     items = ("df.bytes.used.percent",)
 
     def __init__(self, gate: Gate) -> None:
-        self.sample = gate.hang  # type: ignore[method-assign]
+        self.sample = gate.hang
 
     def sample(self) -> list[Reading]:
         raise NotImplementedError

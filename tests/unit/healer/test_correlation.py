@@ -85,8 +85,8 @@ def test_the_lag_is_the_median_of_the_effects_delay() -> None:
 def test_drift_is_judged_by_what_the_numbers_can_bear() -> None:
     few = transactions([at(n * 600, "a") for n in range(3)], 600)
     many = transactions([at(n * 600, "a") for n in range(30)], 600)
-    assert not drifted(measured(few, "a", "b"), 3, 0.5)  # type: ignore[arg-type]
-    assert drifted(measured(many, "a", "b"), 30, 0.5)  # type: ignore[arg-type]
+    assert not drifted(measured(few, "a", "b"), 3, 0.5)
+    assert drifted(measured(many, "a", "b"), 30, 0.5)
     assert measured(many, "z", "b") is None
 
 

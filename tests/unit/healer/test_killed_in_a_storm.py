@@ -116,7 +116,7 @@ def test_a_part_of_a_pass_that_fails_keeps_no_other_back() -> None:
         done.append(part)
 
     with pytest.raises(ValueError, match="1"):
-        passes.make(range(6), transaction)  # type: ignore[arg-type]
+        passes.make(range(6), transaction)
     assert done == [0, 2, 4]
 
 
@@ -128,7 +128,7 @@ def test_a_store_that_is_away_ends_the_pass_at_once() -> None:
         raise StoreUnavailable
 
     with pytest.raises(StoreUnavailable):
-        passes.make(range(6), transaction)  # type: ignore[arg-type]
+        passes.make(range(6), transaction)
     assert tried == [0]
 
 

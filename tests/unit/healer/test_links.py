@@ -65,7 +65,7 @@ def test_a_guessable_key_and_an_unknown_purpose_are_errors() -> None:
     with pytest.raises(ValueError, match="at least 16 bytes"):
         Links([b"short"])
     with pytest.raises(ValueError, match="no purpose 'delete'"):
-        Links([KEY]).sign(Link("delete", "x", "y", NOW))  # type: ignore[arg-type]
+        Links([KEY]).sign(Link("delete", "x", "y", NOW))
 
 
 def test_the_address_is_one_path_below_the_public_one() -> None:

@@ -44,9 +44,9 @@ def rendered(kind: str, told: Notice) -> str:
             )
         case "pagerduty":
             to = channel(type="pagerduty", routing_key="k")
-            return json.dumps(list(to.events(told, TOOLS)))  # type: ignore[attr-defined]
+            return json.dumps(list(to.events(told, TOOLS)))
         case _:
-            return json.dumps(channel(type=kind, **address).body(told, TOOLS))  # type: ignore[attr-defined]
+            return json.dumps(channel(type=kind, **address).body(told, TOOLS))
 
 
 @pytest.mark.parametrize("kind", ["mail", "slack", "webhook", "pagerduty", "alertmanager"])
@@ -63,7 +63,7 @@ def test_each_rendering_says_why_its_reader_got_it_and_where_to_go_on(kind: str)
 
 def test_alertmanagers_annotations_are_the_narratives() -> None:
     told = notice()
-    body = channel(type="alertmanager", url="https://a.example.org").body(told, TOOLS)  # type: ignore[attr-defined]
+    body = channel(type="alertmanager", url="https://a.example.org").body(told, TOOLS)
     (alert,) = body["alerts"]
     notes = alert["annotations"]
     assert (notes["summary"], notes["runbook_url"]) == (told.opening, RUNBOOK)

@@ -80,7 +80,7 @@ def test_a_plan_restarts_a_service_once_whoever_did_it(manager: Manager) -> None
     ((_, step),) = [entry for entry in journal.events if entry[0] == "done"]
     before = manager.pid()
     assert manager.remedy.happened(step)
-    manager.remedy.perform(step)  # type: ignore[attr-defined]
+    manager.remedy.perform(step)
     assert manager.pid() == before
     assert manager.calls().count(RESTART) == 1
 

@@ -140,7 +140,7 @@ def test_a_volume_over_its_capacity_is_full_and_one_that_is_gone_says_nothing(
 @pytest.mark.parametrize("item", ["cpu.idle", "df.bytes.used.percent", "ss.closed"])
 def test_one_series_is_read_on_demand(item: str) -> None:
     labels = {"mount": "/"} if item.startswith("df.") else {}
-    reader = Reader(makers([]), utc_now, _Now)  # type: ignore[arg-type]
+    reader = Reader(makers([]), utc_now, _Now)
 
     value, detail = reader.read(SeriesRef(host="h", item=item, labels=labels))
 
@@ -163,7 +163,7 @@ def test_a_watched_programs_cpu_time_is_counted_against_its_cores(tmp_path: Path
 
 
 def test_a_series_this_machine_has_not_is_answered_with_the_reason() -> None:
-    reader = Reader(makers([]), utc_now, _Now)  # type: ignore[arg-type]
+    reader = Reader(makers([]), utc_now, _Now)
 
     value, detail = reader.read(SeriesRef(host="h", item="df.bytes.used.percent"))
 

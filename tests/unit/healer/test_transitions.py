@@ -93,7 +93,7 @@ def test_every_state_can_be_reached_and_only_ends_have_no_way_out() -> None:
         while waiting:
             state = waiting.pop()
             reached.add(state)
-            waiting += table[state] - reached  # type: ignore[index]
+            waiting += table[state] - reached
         assert reached == set(table)
     assert [phase for phase, after in PHASES.items() if not after] == [Phase.CLOSED]
     assert {state for state, after in STATES.items() if after} == set(OPEN_ACTIONS)

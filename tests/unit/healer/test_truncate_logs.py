@@ -60,11 +60,11 @@ def test_nor_is_one_that_gets_such_a_name_after_it_was_found(volume: Path, held:
     acting = remedy(held.parent)
 
     with pytest.raises(StepFailed, match="another name"):
-        acting.perform(step)  # type: ignore[attr-defined]
+        acting.perform(step)
     assert elsewhere.read_bytes() == BIG
 
     elsewhere.unlink()
-    acting.perform(step)  # type: ignore[attr-defined]
+    acting.perform(step)
     assert held.read_bytes() == b""
 
 

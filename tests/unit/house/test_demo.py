@@ -101,7 +101,7 @@ class _Passing:
         self.out = StringIO()
         self.scene = Scene(Console(file=self.out, width=100), directory=Path("/nowhere"))
         self.scene.alerts = cast("Tap", SimpleNamespace(take=list))
-        self.scene.mails = list  # type: ignore[method-assign]
+        self.scene.mails = list
 
 
 def test_a_log_shows_now_and_then_what_is_waited_for_and_how_far_it_is(

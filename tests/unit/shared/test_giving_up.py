@@ -77,14 +77,14 @@ def test_what_is_left_of_a_refused_batch_is_not_kept(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(publishing, "_WINDOW", 1)
     link = SteppedLink()
     publisher = ConfirmingPublisher(cast("Link", link))
-    link.later = lambda _delay_s, _function: None  # type: ignore[method-assign] # no new channel
+    link.later = lambda _delay_s, _function: None  # no new channel
     answered = link.call
 
     def call(function: Callable[[], None]) -> None:
         answered(function)
         link.answer()
 
-    link.call = call  # type: ignore[method-assign]
+    link.call = call
     with pytest.raises(Refused):
         publisher.publish([message(0, "closes the channel"), message(1)], timeout_s=60)
     assert not publisher._queue

@@ -123,7 +123,7 @@ def test_what_was_made_while_a_list_was_under_way_is_not_taken_for_deleted() -> 
         things.learn(item("a", "changed", 11))
         return answer
 
-    pages.get = meanwhile  # type: ignore[method-assign]
+    pages.get = meanwhile
     things._list()
     assert gone == []
     assert things.groups() == {"y", "changed"}

@@ -143,7 +143,7 @@ def test_a_channel_that_is_closed_before_it_confirms_anything_is_opened_again() 
         def open_channel(self, ready: Callable[[Any], None]) -> None:
             first, self._channel = self._channel is None, BrokerChannel(self)
             if first:
-                self._channel.confirm_delivery = lambda *_, **__: None  # type: ignore[method-assign]
+                self._channel.confirm_delivery = lambda *_, **__: None
             ready(self._channel)
             if first:
                 for function in self._channel.closed:

@@ -171,5 +171,5 @@ def test_a_predictor_forgets_what_ended_and_forecasts_the_others_alike(
             heard.extend(engine.process(from_rows([*rows, *gone], clock_ms=at)))
     assert engines[1].series < 400
     assert told[0] == told[1] != []
-    curves = [engine.curve(told[0][0].series) for engine in engines]  # type: ignore[attr-defined]
+    curves = [engine.curve(told[0][0].series) for engine in engines]
     assert curves[0] == curves[1]

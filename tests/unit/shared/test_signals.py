@@ -26,7 +26,7 @@ class AskedWhileItLocks(threading.Event):
     """An event whose lock the main thread holds when the signal comes, as it does in ``wait``."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        with self._cond:  # type: ignore[attr-defined]
+        with self._cond:
             os.kill(os.getpid(), signal.SIGTERM)
         return super().wait(timeout)
 

@@ -114,7 +114,7 @@ def test_a_clock_that_is_set_keeps_nothing_in_the_outbox(
 
     class Stepped(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        def now(cls, tz: tzinfo | None = None) -> datetime:
             return datetime.now(tz) + timedelta(hours=hours)
 
     monkeypatch.setattr("shared.store.store.datetime", Stepped)

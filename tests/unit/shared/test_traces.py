@@ -233,5 +233,5 @@ def test_an_ended_job_is_told_once_for_each_end(told: list[Span]) -> None:
         }
     )
     for _ in range(2):
-        job_event(failed, Context())  # type: ignore[arg-type]
+        job_event(failed, Context())
     assert [each.name for each in told] == ["job digits"]

@@ -229,7 +229,7 @@ def test_a_lost_member_is_replaced_until_the_budget_is_spent() -> None:
         for event in play(exited(job_id, "worker-0", -9, incarnation=n))
     ]
     assert kinds == ["job.retrying", "job.retrying", "job.failed"]
-    assert "after 2 retries" in job(job_id).verdict.reason  # type: ignore[union-attr]
+    assert "after 2 retries" in job(job_id).verdict.reason
 
 
 def test_a_cluster_ends_when_its_chief_does_and_the_rest_is_gone() -> None:

@@ -263,7 +263,7 @@ def test_the_overview_says_what_keeps_critical_alerts_from_people(desk: Desk) ->
                 raise HealerUnavailable
             return httpx.Response(200, json=answer)
 
-    reaching = Reaching(Healer(), lambda: clock[0])  # type: ignore[arg-type]
+    reaching = Reaching(Healer(), lambda: clock[0])
     desk.app.state.client = replace(desk.app.state.client, reaching=reaching)
     for _ in range(3):
         page = text_of(desk, "/")
@@ -295,7 +295,7 @@ def test_the_overview_and_the_wall_show_messages_that_could_not_be_handled(desk:
                 self.asked += 1
                 queues = {"task.jobs": 3 - 3 * (self.asked > 1), "<script>": 1}
                 told = DeadLettersAnswered(request_id=message.request_id, queues=queues)
-                self.questions.take(told, Context(NOW, "m", 1, None))  # type: ignore[arg-type]
+                self.questions.take(told, Context(NOW, "m", 1, None))
 
     services = Services()
     dead = DeadLetters(services.questions, lambda: clock[0])

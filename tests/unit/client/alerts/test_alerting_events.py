@@ -130,7 +130,7 @@ def test_a_silence_is_published_when_it_is_made_changed_and_ended_and_not_again(
     assert (changed.reason, ended.ends_at <= ended.at) == ("longer", True)
     healer.now += timedelta(days=2)
     assert healer.changes() == []
-    assert healer.do(lambda ctx: ctx.records.find(alerting_news.PUBLISHED)) == []  # type: ignore[arg-type]
+    assert healer.do(lambda ctx: ctx.records.find(alerting_news.PUBLISHED)) == []
 
 
 def test_an_id_used_again_after_its_silence_was_forgotten_is_newer_than_before(

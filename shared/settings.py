@@ -26,6 +26,7 @@ from shared.registry import Registry
 from shared.setting_names import SettingsError, fault
 from shared.setting_sources import ConfigFile, Given, given, named_config
 from shared.trust import VARIABLE, UntrustedError, trust
+from shared.unavailable import Unavailable
 from shared.validation import problem_of
 
 __all__ = [
@@ -259,7 +260,8 @@ S = TypeVar("S", bound=ServiceSettings)
 def start(settings: type[S], service: str, run: Callable[[S], None]) -> int:
     """Run a service with its settings; its exit status.
 
-    0 when it was asked to stop, 2 for settings that are not usable, with one line for each fault.
+    0 when it was asked to stop, 2 for settings that are not usable, with one line for each fault,
+    1 with one line when what it needs at its start, such as its database, stays away.
     """
     try:
         found = settings.load(service)
@@ -273,12 +275,14 @@ def start(settings: type[S], service: str, run: Callable[[S], None]) -> int:
             sys.stderr.write(f"{VARIABLE}: {error}\n")
             return 2
     try:
-        traced = _traced(found, service)
+        with _traced(found, service):
+            run(found)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    with traced:
-        run(found)
+    except Unavailable as error:
+        sys.stderr.write(f"the {service} service ends: {error}\n")
+        return 1
     return 0
 
 

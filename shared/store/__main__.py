@@ -13,6 +13,7 @@ import json
 import os
 import sys
 
+from shared.setting_names import SettingsError
 from shared.store import Queued, StoreUnavailable, opened
 
 
@@ -38,8 +39,11 @@ def main() -> int:
         return 2
     try:
         store = opened(url, options.wait)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except StoreUnavailable as error:
-        print(f"the database does not answer: {error}")
+        print(error, file=sys.stderr)
         return 1
     if options.command == "set-aside":
         for queued in store.those_set_aside():

@@ -20,6 +20,10 @@ def run(module: str, function: str = "main", *arguments: object, service: bool =
     process without a word, in place of Python's traceback. A program that is started with Ctrl-C
     ignored, as by ``nohup`` or in a script's background, goes on ignoring it. A service is loaded
     without what only draws on terminals.
+
+    This begins when the interpreter has started, after about 40 ms. Before that Python itself
+    answers Ctrl-C with its traceback, and no program in Python, nor an option of the interpreter,
+    can change it; a launcher in another language could, but not tell it from ``nohup``.
     """
     answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if answers:

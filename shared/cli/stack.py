@@ -148,7 +148,8 @@ def status(
     if as_json:
         shown = _ADDRESSES + (_TOKENS if tokens else ())
         addresses = {name: getattr(stack, name) for name in shown}
-        typer.echo(json.dumps({**addresses, "health": stack.health, "ready": ready}))
+        known = {"health": stack.health, "ready": ready, "notes": stack.notes.splitlines()}
+        typer.echo(json.dumps(addresses | known))
     else:
         table = Table("service", "ready", "health")
         for name, url in stack.health.items():
@@ -248,6 +249,7 @@ def _where(stack: StackFile) -> str:
         f"mail arrives in   {stack.maildir}\n"
         f"logs              {stack.logs}\n"
         f"settings          {_settings(stack.config, Path(stack.logs).parent)}"
+        + "".join(f"\nnote              {note}" for note in stack.notes.splitlines())
     )
 
 

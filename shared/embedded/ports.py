@@ -22,6 +22,14 @@ DEFAULTS: Mapping[str, int] = {
 }
 """The ports of `barograph up` when it starts for the first time and they are free."""
 _LAST_PORT = 65_535
+_WORDS: Mapping[str, str] = {
+    "services.client": "the web page and API",
+    "services.gateway": "the metrics gateway",
+    "services.healer": "the healer",
+    "broker.amqp": "the broker",
+    "broker.management": "the broker's management",
+    "object-store.s3": "the object store",
+}
 
 
 def any_free(_group: str, names: Sequence[str], twin_offset: int) -> dict[str, int]:
@@ -35,9 +43,13 @@ class KeptPorts:
     A port that another program has taken meanwhile is replaced, and the new one is kept.
     """
 
+    notes: dict[str, str]
+    """For each port, by group and name, that is not the one a person expects: a sentence why."""
+
     def __init__(self, file: Path, defaults: Mapping[str, int]) -> None:
         self._file, self._defaults = file, defaults
         self._given: set[int] = set()
+        self.notes = {}
 
     def __call__(self, group: str, names: Sequence[str], twin_offset: int) -> dict[str, int]:
         """Choose the ports, and store the choice."""
@@ -53,8 +65,28 @@ class KeptPorts:
                 break
         else:
             port = next(p for p in self._others(twin_offset) if p not in kept.values())
+        self._note(name, port, kept.get(name), twin_offset)
         self._given |= {port, port + twin_offset}
         return port
+
+    def _note(self, name: str, port: int, kept: int | None, twin_offset: int) -> None:
+        """Say which port was taken instead of the last or the default one, and why."""
+        default = self._defaults.get(name)
+        expected = default if kept is None else kept
+        used = f"port {port} for {_WORDS.get(name, name)}"
+        if expected not in (None, port):
+            taken = self._taken(expected, twin_offset)
+            self.notes[name] = f"{used}, now and at later starts: {taken}"
+        elif default not in (None, port):
+            self.notes[name] = f"{used}, as at the last start: {default} was in use before"
+
+    def _taken(self, port: int, twin_offset: int) -> str:
+        """Say why a port cannot be had."""
+        if {port, port + twin_offset} & self._given:
+            return f"{port} is used by another part of this stack"
+        if is_free(port):
+            return f"{port + twin_offset}, which belongs to {port}, is in use by another program"
+        return f"{port} is in use by another program"
 
     def _is_free(self, port: int, twin_offset: int) -> bool:
         both = {port, port + twin_offset}

@@ -212,6 +212,10 @@ class Stack:
         ports = self._ports("services", ("client", "gateway", "healer"), 0) | self._asked.ports()
         tokens = kept_tokens(self.state, ("client", "gateway", "healer")) | self._asked.tokens()
         health = self._ports("health", tuple(self.modules), 0)
+        asked = {f"services.{name}" for name in self._asked.ports()}
+        notes = [note for name, note in self._ports.notes.items() if name not in asked]
+        for note in notes:
+            self.say(f"note: {note}")
         self.file = StackFile(
             supervisor_pid=os.getpid(),
             client_url=f"http://{LOOPBACK}:{ports['client']}",
@@ -230,6 +234,7 @@ class Stack:
             health={name: f"http://{LOOPBACK}:{port}" for name, port in health.items()},
             logs=str(self.state / "log"),
             config=str(self.config or ""),
+            notes="\n".join(notes),
         )
 
     def _launch(self, name: str) -> OwnedProcess:

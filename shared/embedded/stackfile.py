@@ -53,6 +53,9 @@ class StackFile(BaseModel):
     health: dict[str, str] = Field(description="Base URL of /livez, /readyz, /metrics a service.")
     logs: str = Field(description="Directory of one log file per service.")
     config: str = Field(default="", description="The file with its settings; empty for none.")
+    notes: str = Field(
+        default="", description="Lines about ports that are not the usual ones, and why."
+    )
 
 
 def write_stack_file(state: Path, content: StackFile) -> Path:

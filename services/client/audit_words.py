@@ -107,7 +107,7 @@ _SENTENCES: dict[str, Callable[[Entry, str, str], str]] = {
     "done": _step,
     "failed": _step,
 }
-"""By event, or by its first word where a state follows."""
+"""The sentence of each event; of those that end with a state, by the first word."""
 
 
 def _hosts(entry: Entry) -> str:

@@ -33,7 +33,7 @@ class MemberShown(MemberView):
     (to the infrastructure), ``replacing``; ``stopped`` or ``never ran`` with the job's end."""
 
     memory_advice: str = ""
-    """For a member that ran out of memory: what was measured before, and what to try."""
+    """The advice for a member that ran out of memory: its measured use, and what to try."""
 
     @computed_field
     @property
@@ -52,7 +52,7 @@ class Description(_Frozen):
     timeline: tuple[Line, ...]
     now: AwareDatetime
     progress: Progress | None = None
-    """None if the program does not report it."""
+    """The progress; None if the program does not report it."""
 
 
 class JobUsage(_Frozen):

@@ -63,7 +63,7 @@ class HealerApi:
             raise HealerUnavailable(f"what answers there is no healer: {error}") from error
 
     def ask(self, method: str, *path: str, **options: Any) -> httpx.Response:
-        """Its answer.
+        """The healer's answer to a request.
 
         Raises:
             HealerUnavailable: when it cannot be asked.

@@ -20,7 +20,7 @@ _BEGUN, _EXITED = "started", "exited"
 
 
 def spans(view: JobView, moments: Iterable[Moment]) -> Iterator[Span]:
-    """All of a job; the same spans with the same ids however often they are asked for."""
+    """The spans of a job, which have the same ids however often they are asked for."""
     noted = sorted(moments, key=lambda moment: moment.at)
     yield _whole(view)
     phases = [moment for moment in noted if not moment.member and moment.kind in _PHASES]

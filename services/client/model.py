@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -24,7 +24,6 @@ from services.client.records import (
     REMOVED,
     SUBMITTED,
     TALLIES,
-    TOKENS,
     UPLOADS,
     USAGE,
     JobView,
@@ -33,7 +32,6 @@ from services.client.records import (
     MemberView,
     Moment,
     PlanView,
-    Token,
     Upload,
     state_of,
 )
@@ -57,16 +55,16 @@ class ReadModel:
     """Jobs and log chunks in the client's own store."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     def job(self, job_id: str, projects: Projects) -> JobView | None:
         """The job, None if it is not known in these projects or has been removed."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             return _shown(records, job_id, projects)
 
     def is_taken(self, job_id: str, projects: Projects) -> bool:
         """Return whether a job of another project has this id."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             view = records.get(JOBS, job_id)
         return (
             view is not None
@@ -83,7 +81,7 @@ class ReadModel:
         search: str = "",
     ) -> list[JobView]:
         """The jobs, newest first; without named states, in all but removed; see ``matching``."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             if search:
                 found = matching(records, states or SHOWN_STATES, projects, search)
                 return list(islice(found, offset, offset + limit))
@@ -91,7 +89,7 @@ class ReadModel:
 
     def job_counts(self, projects: Projects) -> dict[str, int]:
         """Return how many jobs of these projects there are of each state that is listed."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             known, of_projects = records.count(JOBS), statuses(records, SHOWN_STATES, projects)
         counts: dict[str, int] = {}
         for status in of_projects:
@@ -100,7 +98,7 @@ class ReadModel:
 
     def oldest(self, states: Sequence[str], limit: int, projects: Projects) -> list[JobView]:
         """The oldest jobs of these states, by submission."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             found = statuses(records, states, projects)
             return lightly(records, records.keys(JOBS, found, limit=limit))
 
@@ -116,7 +114,7 @@ class ReadModel:
             submit=message,
             reason="submitted; not yet seen by the task service",
         )
-        with self._store.transaction() as records:
+        with self.store.transaction() as records:
             known = records.get(JOBS, message.job_id)
             if known is None or (known.sequence == 0 and known.state != SUBMITTED):
                 records.put(JOBS, view)
@@ -128,7 +126,7 @@ class ReadModel:
 
         These are more than ``before`` where so many of the oldest are listed no longer.
         """
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             tally = records.get(TALLIES, job_id)
             dropped = tally.dropped if tally else 0
             offset = max(0, before - dropped)
@@ -137,7 +135,7 @@ class ReadModel:
 
     def description(self, job_id: str, now: datetime, projects: Projects) -> Description | None:
         """The description of a job; None if there is none in these projects."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             view = _shown(records, job_id, projects)
             if view is None:
                 return None
@@ -149,19 +147,19 @@ class ReadModel:
 
     def progress(self, job_ids: Sequence[str]) -> dict[str, Progress]:
         """The progress of these jobs, where their programs report it."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             records.read_ahead(PROGRESS, keys=job_ids)
             found = (records.get(PROGRESS, job_id) for job_id in job_ids)
             return {each.job_id: each for each in found if each}
 
     def moments(self, job_id: str) -> list[Moment]:
         """All moments of a job and its members."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             return _noted(records, job_id)
 
     def usage(self, projects: Projects, job_id: str | None = None) -> list[JobUsage]:
         """The use of the jobs that have not ended, or of one job with each of its members."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             if job_id is None:
                 views = listed(records, _LIVING, _MAX_JOBS_MEASURED, 0, projects)
             else:
@@ -174,7 +172,7 @@ class ReadModel:
 
     def members_on(self, machine: str, projects: Projects) -> list[tuple[JobView, list[str]]]:
         """The jobs that have not ended with members on a machine, and these members' names."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             found = statuses(records, _LIVING, projects)
             keys = records.keys(JOBS, found, limit=_MAX_JOBS_MEASURED, newest_first=True)
             records.read_ahead(MEMBERS, groups=keys, newest=_MAX_MEMBERS)
@@ -184,7 +182,7 @@ class ReadModel:
 
     def usage_curves(self, job_id: str, offset: int, limit: int) -> list[UsageCurve]:
         """The use of a job's members over time, in the order in which they were first measured."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             return records.find(USAGE, group=job_id, offset=offset, limit=limit)
 
     def largest_curves(self, members: Iterable[MemberView], limit: int) -> list[UsageCurve]:
@@ -192,18 +190,18 @@ class ReadModel:
         measured = [m for m in members if m.memory_peak_bytes is not None]
         chosen = sorted(measured, key=lambda m: -(m.memory_peak_bytes or 0))[:limit]
         keys = [MEMBERS.key(member) for member in chosen]
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             records.read_ahead(USAGE, keys=keys)
             return [curve for key in keys if (curve := records.get(USAGE, key))]
 
     def incarnations(self, job_id: str) -> dict[str, int]:
         """The latest incarnation of each member that has reported."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             return {m.name: m.incarnation for m in _members(records, job_id)}
 
     def ask(self, request_id: str, now: datetime, project: str) -> None:
         """Expect the answer to a request for a plan in this project."""
-        with self._store.transaction() as records:
+        with self.store.transaction() as records:
             asked = PlanView(request_id=request_id, asked_at=now, project=project)
             records.put(PLANS, asked)
             # Every submit requests a plan, and answers may be large: only the latest are kept.
@@ -212,13 +210,13 @@ class ReadModel:
 
     def plan(self, request_id: str, projects: Projects) -> PlanView | None:
         """A plan that was requested in these projects; None if it was not, or has expired."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             plan = records.get(PLANS, request_id)
         return plan if plan is not None and plan.project in projects else None
 
     def begin(self, upload: Upload, most: int) -> bool:
         """Store an upload; False if ``most`` others of its project are unfinished."""
-        with self._store.transaction() as records:
+        with self.store.transaction() as records:
             if len(records.find(UPLOADS, group=upload.project, limit=most)) >= most:
                 return False
             records.put(UPLOADS, upload)
@@ -226,64 +224,34 @@ class ReadModel:
 
     def upload(self, upload_id: str, project: str) -> Upload | None:
         """An upload that was begun in this project and neither finished nor given up."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             upload = records.get(UPLOADS, upload_id)
         return upload if upload is not None and upload.project == project else None
 
     def overdue_uploads(self, now: datetime) -> list[Upload]:
         """The uploads that were not finished in time."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             return records.find(UPLOADS, due_before=now, limit=_PRUNED_AT_ONCE)
 
     def end_upload(self, upload_id: str) -> None:
         """Forget an upload, finished or given up."""
-        with self._store.transaction() as records:
+        with self.store.transaction() as records:
             records.delete(UPLOADS, upload_id)
-
-    def keep_token(self, token: Token, most: int, spelt: Callable[[str], str]) -> str:
-        """Store a named token, or return why not; ``spelt`` equates similar names."""
-        with self._store.transaction() as records:
-            known = records.find(TOKENS, limit=most)
-            if len(known) >= most:
-                return f"there are {most} tokens already; revoke some"
-            lasting = (t.name for t in known if t.expires_at > token.created_at)
-            same = next((name for name in lasting if spelt(name) == spelt(token.name)), "")
-            if same:
-                return f"another token is named {same}; revoke it, or choose another name"
-            records.put(TOKENS, token)
-            return ""
-
-    def token(self, token_id: str) -> Token | None:
-        """A named token that was not revoked."""
-        with self._store.reading() as records:
-            return records.get(TOKENS, token_id)
-
-    def tokens(self) -> list[Token]:
-        """All named tokens, by name."""
-        with self._store.reading() as records:
-            return sorted(records.find(TOKENS), key=lambda t: (t.name, t.created_at))
-
-    def drop_token(self, token_id: str) -> bool:
-        """Revoke a token; False when there is none."""
-        with self._store.transaction() as records:
-            known = records.get(TOKENS, token_id) is not None
-            records.delete(TOKENS, token_id)
-            return known
 
     def end_session(self, session: Session) -> None:
         """End a session for everybody who holds its cookie."""
         until = datetime.fromtimestamp(session.until, UTC)
-        with self._store.transaction() as records:
+        with self.store.transaction() as records:
             records.put(LEFT_SESSIONS, LeftSession(id=session.id, until=until))
 
     def has_ended(self, session: Session) -> bool:
         """Return whether the session has been ended."""
-        with self._store.reading() as records:
+        with self.store.reading() as records:
             return records.get(LEFT_SESSIONS, session.id) is not None
 
     def prune(self, now: datetime) -> None:
         """Delete removed and refused jobs, answered plans and ended sessions when they expire."""
-        with self._store.transaction() as records:
+        with self.store.transaction() as records:
             for view in records.find(JOBS, due_before=now, limit=_PRUNED_AT_ONCE):
                 records.delete(JOBS, view.job_id)
             for plan in records.find(PLANS, due_before=now, limit=_PRUNED_AT_ONCE):

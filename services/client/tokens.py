@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from services.client.access import Caller
-from services.client.model import ReadModel
 from services.client.projects import ALL, Projects
-from services.client.records import Token
+from services.client.records import TOKENS, Token
 from services.client.spelling import is_reserved, spelt
 from shared.contracts import DEFAULT_PROJECT
 from shared.roles import Role
 from shared.service.http import same
+from shared.store import Store
 
 _PREFIX = "barograph_"
 MAX_TOKENS = 1_000
@@ -27,8 +27,8 @@ class NameTaken(Exception):
 class Tokens:
     """The named tokens of one client service."""
 
-    def __init__(self, model: ReadModel) -> None:
-        self._model = model
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def create(
         self, name: str, role: Role, projects: Sequence[str], days: int, by: str, now: datetime
@@ -51,9 +51,7 @@ class Tokens:
         )
         if is_reserved(name):
             raise NameTaken(f"{name} is what the holder of the API token is called")
-        fault = self._model.keep_token(token, MAX_TOKENS, spelt)
-        if fault:
-            raise NameTaken(fault)
+        self._keep(token)
         return token, f"{_PREFIX}{token_id}_{secret}"
 
     def caller(self, presented: str, now: datetime) -> tuple[Token, Caller] | None:
@@ -68,8 +66,33 @@ class Tokens:
 
     def valid(self, token_id: str, now: datetime) -> Token | None:
         """The token, while it lasts."""
-        token = self._model.token(token_id)
+        with self._store.reading() as records:
+            token = records.get(TOKENS, token_id)
         return token if token is not None and token.expires_at > now else None
+
+    def all(self) -> list[Token]:
+        """All tokens that were not revoked, by name."""
+        with self._store.reading() as records:
+            return sorted(records.find(TOKENS), key=lambda t: (t.name, t.created_at))
+
+    def revoke(self, token_id: str) -> bool:
+        """Revoke a token; False when there is none."""
+        with self._store.transaction() as records:
+            known = records.get(TOKENS, token_id) is not None
+            records.delete(TOKENS, token_id)
+            return known
+
+    def _keep(self, token: Token) -> None:
+        with self._store.transaction() as records:
+            known = records.find(TOKENS, limit=MAX_TOKENS)
+            if len(known) >= MAX_TOKENS:
+                raise NameTaken(f"there are {MAX_TOKENS} tokens already; revoke some")
+            lasting = (t.name for t in known if t.expires_at > token.created_at)
+            taken = next((name for name in lasting if spelt(name) == spelt(token.name)), "")
+            if taken:
+                fault = f"another token is named {taken}; revoke it, or choose another name"
+                raise NameTaken(fault)
+            records.put(TOKENS, token)
 
 
 def caller_of(token: Token) -> Caller:

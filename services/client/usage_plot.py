@@ -155,7 +155,7 @@ def _values(scale: Scale) -> list[float]:
 
 
 def _run(run: Sequence[UsagePoint], every_s: int, of: Measure) -> Run:
-    """Each point is drawn over the whole of its step, so that one alone is seen, too."""
+    """The corners of a run: each point fills its whole step, so that a single one is seen, too."""
     ends = (*run, run[-1]._replace(at_s=run[-1].at_s + every_s))
     return [(point.at_s * 1000, of(point)) for point in ends]
 

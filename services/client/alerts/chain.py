@@ -21,7 +21,7 @@ class LinkState(StrEnum):
 
     DONE = "done"
     WAITS = "waits"
-    """It is this link's turn."""
+    """This link is the next one to happen."""
     WRONG = "wrong"
     AHEAD = "ahead"
     LEFT_OUT = "left out"

@@ -28,11 +28,11 @@ class Plot:
     forecast: str
     forecast_band: str
     threshold: float | None
-    """Its height, None for none."""
+    """The height of the threshold; None if there is none."""
     now: float | None
     """The place of the newest value, if a forecast goes beyond it."""
     crossing: tuple[float, float] | None
-    """From where to where the forecast reaches the threshold."""
+    """The begin and the end of the time in which the forecast may reach the threshold."""
     unit: str
     values: tuple[Mark, ...]
     times: tuple[Mark, ...]
@@ -83,7 +83,7 @@ class Scale:
 def plot(
     curve: Curve, item: str, what: str, crossing: tuple[int | None, int | None] = (None, None)
 ) -> Plot | None:
-    """None without points, or if their range exceeds floating-point numbers."""
+    """Draw the plot; None without points, or if their range exceeds floating-point numbers."""
     scale = _scale(curve, item)
     if scale is None:
         return None

@@ -105,7 +105,7 @@ def create_app(
 ) -> FastAPI:
     """API under /api/v1, its description at /api/v1/openapi.json, the pages beside it."""
     app = _bare_app()
-    page, tokens = renderer(settings), Tokens(model)
+    page, tokens = renderer(settings), Tokens(model.store)
     callers = Callers(settings, model, tokens)
     healer = HealerApi(settings)
     app.state.client = Client(

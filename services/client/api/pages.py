@@ -100,7 +100,7 @@ def _alarms(client: Client, described: Description) -> list[tuple[AlertView, lis
 
 
 def _results(job: JobView) -> list[tuple[str, str, Artifact]]:
-    """Each stored file with its path below the job, and where it is fetched; '' where nowhere."""
+    """Each stored file with its path below the job and its address; '' if it has none."""
     own = f"jobs/{job.job_id}/"
     found = []
     for file in job.artifacts[:_MAX_RESULTS]:

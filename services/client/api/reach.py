@@ -22,7 +22,7 @@ class Reach:
 
     problems: tuple[str, ...] = ()
     unheard: dict[str, str] = field(default_factory=dict)
-    """For each alert, why nobody was notified of it."""
+    """The reason why nobody was notified, for each alert."""
 
 
 class Reaching:

@@ -88,13 +88,13 @@ def create(client: Provided, asked: TokenAsked) -> TokenMade:
 @routes.get("")
 def listed(client: Provided) -> list[TokenShown]:
     """Every token that has not been revoked, by name; an expired one is kept for a month."""
-    return [TokenShown(**_shown(each)) for each in client.model.tokens()]
+    return [TokenShown(**_shown(each)) for each in client.tokens.all()]
 
 
 @routes.delete("/{token_id}", status_code=204)
 def revoke(client: Provided, token_id: TokenId) -> None:
     """End a token now, and every session that was begun with it."""
-    if not client.model.drop_token(token_id):
+    if not client.tokens.revoke(token_id):
         raise refusal(404, "there is no such token", "token_id")
     log.info("token_revoked", token=token_id, by=CALLER.get().name)
 

@@ -70,7 +70,7 @@ class Picture:
         return (min(times), max(times)) if times else None
 
     def rows(self) -> Iterator[tuple[str, int, float, float | None, float | None]]:
-        """Everything as a table: what, when, value or mean, lower, upper."""
+        """The picture as a table: what, when, value or mean, lower, upper."""
         for kind, points in (("mean", self.history), ("value", self.recent)):
             for time_ms, value in points:
                 yield kind, time_ms, value, None, None

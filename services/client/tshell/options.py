@@ -162,7 +162,9 @@ class JobOptions:
         return found
 
     def spoken(self, context: typer.Context) -> dict[str, Any]:
-        """Only the fields whose options were given on the command line, not those of a default."""
+        """Return only the fields whose options were given on the command line, not those of a
+        default.
+        """
         given = {
             name
             for name in context.params

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class HangsError(Exception):
-    """It has not returned within its time, or still has not since an earlier call."""
+    """The function has not returned within its time, or still hangs in an earlier call."""
 
 
 class Apart:

@@ -36,7 +36,7 @@ class Machine:
 
 
 def in_order(hours: Iterable[Hour]) -> list[Hour]:
-    """Each hour once, as it was said last; the oldest first."""
+    """Each hour once, as it was last reported; the oldest first."""
     joined = {hour.hour: hour for hour in hours}
     return [joined[number] for number in sorted(joined)]
 

@@ -105,7 +105,7 @@ class HealthWorker(SnapshotWorker):
             machine.hour = min(machine.hour, now_ms // HOUR_MS)
 
     def _sweep(self) -> None:
-        """Once an hour forget series and machines that have sent nothing for a day.
+        """Forget, once an hour, series and machines that have sent nothing for a day.
 
         Labels come and go: mounts of containers and their interfaces would add up for ever.
         """

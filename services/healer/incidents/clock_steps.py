@@ -50,7 +50,7 @@ class Clock(BaseModel):
     name: str = "clock"
     seen: AwareDatetime
     moved: timedelta = timedelta()
-    """All steps together by which the stored times were moved."""
+    """The sum of the steps by which the stored times were moved."""
 
 
 CLOCK = Collection("clock", Clock, key=lambda clock: clock.name)

@@ -89,21 +89,21 @@ class JobNotices:
         return (JobNotifyRefused(job_id=message.job_id, faults=faults, at=ctx.now),)
 
     def pending(self, message: JobPending, ctx: Context) -> Iterable[Message]:
-        """It waits for something."""
+        """Note that the job waits for something."""
         words = f"{message.reason} {message.advice}".strip()
         return self._go_on(self._watch(message, ctx, waits_for=words), ctx)
 
     def running(self, message: JobRunning, ctx: Context) -> Iterable[Message]:
-        """It runs, so it waits no longer."""
+        """Note that the job runs, so that it waits no longer."""
         return self._go_on(self._watch(message, ctx, runs=True), ctx)
 
     def succeeded(self, message: JobSucceeded, ctx: Context) -> Iterable[Message]:
-        """It has ended well."""
+        """Note that the job has succeeded."""
         watch = self._watch(message, ctx, ended="succeeded", reason=message.reason)
         return self._go_on(watch, ctx)
 
     def failed(self, message: JobFailed, ctx: Context) -> Iterable[Message]:
-        """It has failed."""
+        """Note that the job has failed."""
         who = f"{message.member}: " if message.member else ""
         reason = f"{who}{message.reason or message.failure_class}"
         lines = message.last_lines[-_LINES:]

@@ -89,7 +89,7 @@ class Incident(BaseModel):
     gone_since: AwareDatetime | None = None
     """The time of the last sample, if it ended because its series ended."""
     narrative: Narrative = ()
-    """Its narrative; the facts about notifications are in the notification state."""
+    """The facts of its narrative; those about notifications are in the notification state."""
 
     @property
     def signal(self) -> SignalWord:

@@ -104,7 +104,7 @@ class Deliverer:
                 self._away.add(recipient)
 
     def _hurry(self, recipient: str, unit: ServiceUnit) -> None:
-        """The other side is back: what only waited for that is due."""
+        """Make due what only waited for the other side, which is back."""
         group = self._group(recipient)
         waiting = unit.records.find(DELIVERIES, group=group, status="pending", limit=_AT_BACK)
         now = self._clock()

@@ -47,7 +47,7 @@ def dropped(notification: NotificationState, ctx: Context) -> None:
 
 
 def _counted(flap: Flap, notification: NotificationState) -> Flap:
-    """With the number of the newest alert's notices, so that no later one has the same id."""
+    """The record with the number of the newest alert's notices, so that each id is used once."""
     newest = flap.incident_id == notification.incident_id
     return changed(flap, **({"notices": notification.notices} if newest else {}))
 

@@ -62,7 +62,7 @@ class People:
 
     @collected
     def acknowledge(self, incident_id: str, by: str, ctx: Context) -> Iterator[Message]:
-        """Somebody acknowledges it: nobody else is notified, except of its end.
+        """Acknowledge it in somebody's name: nobody else is notified, except of its end.
 
         Raises:
             NotFound: when there is no such open incident.

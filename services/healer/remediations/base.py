@@ -102,7 +102,7 @@ class Outcome:
     """The steps that a run executed, or would execute in a dry run."""
 
     succeeded: bool
-    """False when it could not be tried at all, or when every step failed."""
+    """True unless it could not be tried at all, or every step failed."""
     steps: tuple[RemediationStep, ...] = ()
     detail: str = ""
 

@@ -31,7 +31,7 @@ class File:
 
     modified_ns: int
     parts: tuple[str, ...]
-    """Its way from the root, the name last."""
+    """The path from the root, as a list with the name last."""
     device: int
     inode: int
     size: int

@@ -37,7 +37,7 @@ class CordonNode(OnCluster):
 
     @classmethod
     def place(cls, series: SeriesRef) -> tuple[str, str]:
-        """No namespace; the node's label, or the machine itself."""
+        """The place without a namespace: the node's label, or the machine itself."""
         return "", super().place(series)[1] or series.host
 
     def applies(self, series: SeriesRef) -> str:

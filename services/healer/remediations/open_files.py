@@ -45,7 +45,9 @@ class OpenFiles:
         self._read_at = time.monotonic()
 
     def _read_process(self, directory: str) -> bool:
-        """False when the process hides its files; one that has ended hides none."""
+        """Read a process' open files; return False if it hides them. One that has ended hides
+        none.
+        """
         try:
             descriptors = [*Path(directory).iterdir()]
         except OSError as error:

@@ -11,6 +11,7 @@ import pytest
 
 from services.client.access import ROLES, Access, Unlisted
 from services.client.records import TOKENS
+from services.client.tokens import Tokens
 from shared.roles import Role
 from shared.service import bodies
 from tests.unit.client.test_api import Desk
@@ -99,7 +100,7 @@ def test_what_is_no_token_is_nobodys(desk: Desk, presented: str) -> None:
 def test_a_token_is_kept_as_a_digest_and_ends_when_it_is_revoked(desk: Desk) -> None:
     bearer = _bearer(desk, "ci", Role.SUBMITTER)
     assert desk.call("GET", "/api/v1/jobs", headers=bearer).status_code == 200
-    (kept,) = [token for token in desk.model.tokens() if token.name == "ci"]
+    (kept,) = [token for token in Tokens(desk.model.store).all() if token.name == "ci"]
     secret = bearer["authorization"].partition(f"{kept.id}_")[2]  # it may have "_" of its own
     assert len(secret) > 40
     assert secret not in kept.model_dump_json()
@@ -125,7 +126,7 @@ def test_a_token_is_kept_as_a_digest_and_ends_when_it_is_revoked(desk: Desk) -> 
     ],
 )
 def test_no_token_has_a_name_that_reads_like_somebody_elses(desk: Desk, name: str) -> None:
-    taken = [token.name for token in desk.model.tokens()]
+    taken = [token.name for token in Tokens(desk.model.store).all()]
     if "night-shift" not in taken:
         _bearer(desk, "night-shift", Role.VIEWER)
     asked = {"name": name, "role": "viewer"}
@@ -162,8 +163,8 @@ def test_who_signs_in_with_a_named_token_has_its_name_and_role(desk: Desk) -> No
     refused = desk.call("POST", "/alerts/acknowledge", headers=session, data=form)
     assert refused.status_code == 403
     assert "This needs the role operator; Vera is viewer" in refused.text
-    (kept,) = [each for each in desk.model.tokens() if each.name == "Vera"]
-    desk.model.drop_token(kept.id)
+    (kept,) = [each for each in Tokens(desk.model.store).all() if each.name == "Vera"]
+    Tokens(desk.model.store).revoke(kept.id)
     assert desk.call("GET", "/alerts", headers=session).headers["location"] == "/login"
 
 

@@ -143,7 +143,7 @@ def _session(place: SplitResult, timeout_s: float) -> smtplib.SMTP:
 
 
 def _hand_over(session: smtplib.SMTP, message: EmailMessage) -> None:
-    """Some recipients may be refused while others are served; the mail has gone out then."""
+    """Send the mail; if only some recipients are refused, it counts as sent."""
     try:
         session.send_message(message)
     except smtplib.SMTPRecipientsRefused as error:

@@ -42,7 +42,7 @@ class Shown:
 
 
 def evidence(notice: Notice) -> list[Shown]:
-    """Every look at the machine, its first rows."""
+    """The first rows of every table of evidence."""
     return [
         _shown(found, _MORE_ROWS if number else _FIRST_ROWS)
         for number, found in enumerate(notice.tables())
@@ -50,7 +50,7 @@ def evidence(notice: Notice) -> list[Shown]:
 
 
 def whole_evidence(notice: Notice) -> str:
-    """Every row of every look, as plain text."""
+    """Every row of every table of evidence, as plain text."""
     lines: list[str] = []
     for found in notice.tables():
         names, cells = table(found.rows)

@@ -54,8 +54,8 @@ class Filter(BaseModel):
     def may_match(self) -> Callable[[str], bool]:
         """Return whether an alert may match, by its JSON alone, because parsing it is slow.
 
-        Most are told by their text alone; what has the words in it may have them as a name of a
-        field, so it is read.
+        The text excludes most alerts; the words that it has may be a field's name, so such an alert
+        is parsed.
         """
         parts = [json.dumps(part, ensure_ascii=False)[1:-1].casefold() for part in self._parts]
 

@@ -239,7 +239,7 @@ def _entry(number: int, line: str) -> dict[str, Any]:
         "entry": entry,
         "about": about,
         "alert_id": entry.get("incident_id", "") or of_alert,
-        "rest": "; ".join(_told(rest)),
+        "rest": "; ".join(_filled(rest)),
         "whole": json.dumps(entry, indent=1, ensure_ascii=False)[:_LONGEST_ENTRY],
     }
 
@@ -253,11 +253,11 @@ def _with_sentences(model: AlertModel, entries: list[dict[str, Any]]) -> None:
         each["sentence"] = sentence(each["entry"], names.get(each["alert_id"], ""))
 
 
-def _told(entry: Mapping[str, Any]) -> Iterator[str]:
+def _filled(entry: Mapping[str, Any]) -> Iterator[str]:
     """The fields that say something, those of parts among them; lists by their length."""
     for name, value in entry.items():
         if isinstance(value, Mapping):
-            yield from _told(value)
+            yield from _filled(value)
         elif isinstance(value, list):
             yield f"{len(value)} {name}"
         elif value not in ("", None, False, 0):

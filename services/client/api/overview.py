@@ -55,7 +55,7 @@ def wall(client: Provided) -> HTMLResponse:
 
 
 def _needed(client: Client) -> dict[str, Any]:
-    """The matters that need a person now, and how much there is beside them."""
+    """The matters that need a person now, and the number of further ones."""
     now, alerts, model = datetime.now(UTC), client.alerts, client.model
     counts = alerts.counts()
     projects = CALLER.get().projects

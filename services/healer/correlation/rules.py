@@ -115,7 +115,7 @@ def _propose(scope: str, hosts: str, pair: Pair, ctx: Context) -> Iterator[Messa
         return
     if known is not None and known.by:
         return  # a person retired it; drift alone may be taken back by the data
-    # After a rule that was forgotten its sequence goes on growing: whoever knew that one reads on.
+    # The sequence of a forgotten rule goes on growing, so that who knew it takes its events.
     sequence = known.sequence if known else int(ctx.now.timestamp())
     rule = Rule(
         rule_id=rule_id,

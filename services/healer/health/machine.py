@@ -22,9 +22,9 @@ class Machine:
     sums: list[float] = field(default_factory=lambda: [0.0] * 4)
     """Sums over the present hour: reports, scores, CPU used, memory used."""
     hour: int = 0
-    said_ms: int = 0
-    said: tuple[float, str] = (-1.0, "")
-    told_ms: int = 0
+    published_ms: int = 0
+    published: tuple[float, str] = (-1.0, "")
+    reported_ms: int = 0
     """The time of its last report, whether that was published or not."""
     heard_ms: int = 0
     """The partition's time when its last sample came."""

@@ -24,7 +24,7 @@ from shared.snapshots import SnapshotStore
 from shared.stream_clock import StreamClock
 
 _EVERY_MS = 60_000
-_SAID_MS = 15 * 60_000
+_PUBLISHED_EVERY_MS = 15 * 60_000
 _STALE_MS = 10 * 60_000
 _RAW_KEPT_MS = 7 * HOURS * HOUR_MS
 _SMOOTH = 0.3
@@ -95,11 +95,11 @@ class HealthWorker(SnapshotWorker):
         return reports
 
     def _set_back(self) -> None:
-        """A gateway's clock had been ahead: what was noted for that time has not happened yet."""
+        """Discard what was noted for the future, because a gateway's clock had been ahead."""
         now_ms = self._next_ms = self._clock.now_ms
         for machine in self._machines.values():
-            machine.said_ms = min(machine.said_ms, now_ms)
-            machine.told_ms = min(machine.told_ms, now_ms)
+            machine.published_ms = min(machine.published_ms, now_ms)
+            machine.reported_ms = min(machine.reported_ms, now_ms)
             machine.heard_ms = min(machine.heard_ms, now_ms)
             machine.hours = [hour for hour in machine.hours if hour.hour <= now_ms // HOUR_MS]
             machine.hour = min(machine.hour, now_ms // HOUR_MS)
@@ -137,7 +137,7 @@ class HealthWorker(SnapshotWorker):
             machine = self._machines.get(host)
             if machine is not None and machine.newest_ms < live_ms:
                 due.pop(host, None)
-                if machine.newest_ms - machine.told_ms >= _SAID_MS:
+                if machine.newest_ms - machine.reported_ms >= _PUBLISHED_EVERY_MS:
                     due[host] = machine.newest_ms
         return due
 
@@ -187,13 +187,13 @@ class HealthWorker(SnapshotWorker):
             report = HealthReported.model_validate(
                 {"name": host, "at": datetime.fromtimestamp(now_ms / 1000, UTC), **fields}
             )
-            machine.told_ms = now_ms
+            machine.reported_ms = now_ms
             if count(machine, report.score, values, now_ms):
                 ended[host] = machine.hours
-            score, verdict = machine.said
+            score, verdict = machine.published
             moved = abs(report.score - score) >= 1 or report.verdict != verdict
-            if moved or now_ms - machine.said_ms >= _SAID_MS:
-                machine.said, machine.said_ms = (report.score, report.verdict), now_ms
+            if moved or now_ms - machine.published_ms >= _PUBLISHED_EVERY_MS:
+                machine.published, machine.published_ms = (report.score, report.verdict), now_ms
                 yield report
         if ended:
             self._memory.remember(ended)
@@ -203,8 +203,8 @@ class HealthWorker(SnapshotWorker):
             host: {
                 "values": [[*key, *value] for key, value in machine.values.items()],
                 "hours": [asdict(hour) for hour in machine.hours],
-                "rest": [machine.sums, machine.hour, machine.said_ms, machine.said],
-                "told_ms": machine.told_ms,
+                "rest": [machine.sums, machine.hour, machine.published_ms, machine.published],
+                "told_ms": machine.reported_ms,
                 "heard_ms": machine.heard_ms,
             }
             for host, machine in self._machines.items()
@@ -215,15 +215,15 @@ class HealthWorker(SnapshotWorker):
     def _take(self, state: Any) -> None:
         machines = {}
         for host, kept in state["machines"].items():
-            sums, hour, said_ms, said = kept["rest"]
+            sums, hour, published_ms, published = kept["rest"]
             machines[host] = Machine(
                 {(item, labels): (t, v) for item, labels, t, v in kept["values"]},
                 [Hour(**fields) for fields in kept["hours"]],
                 sums,
                 hour,
-                said_ms,
-                tuple(said),
-                kept.get("told_ms", said_ms),
+                published_ms,
+                tuple(published),
+                kept.get("told_ms", published_ms),
                 kept.get("heard_ms", state["next_ms"]),
             )
         self._machines, self._next_ms = machines, state["next_ms"]

@@ -1,7 +1,7 @@
 """The store of incidents, and the effects of storing one on notices and subscribers.
 
-Storing an incident publishes its change to the subscribers of alerts; telling it puts a notice to
-people on its way; asking remembers a command whose answer is awaited.
+Storing an incident publishes its change to the subscribers of alerts. A requested notification is
+stored for the announcer, and a command until its answer arrives.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ class IncidentStore:
     def update_waiting(self, incident: Incident, ctx: Context) -> None:
         """Update a waiting notification of a prediction with the alert's present state.
 
-        It is no prediction once the alarm has come, and it is to come when the newest one says so:
-        by an older one it would be held back as past.
+        It is about no prediction once the alarm has fired. Its crossing time is that of the newest
+        prediction: with that of an older one it would be held back as past.
         """
         old, new = (
             ctx.records.get(NOTIFICATION_STATES, incident.incident_id),

@@ -145,7 +145,7 @@ class JobNotices:
             return watch
         before = sum(each.startswith(kind) for each in watch.notified)
         notice = _summary(watch, kind, before + 1, ctx)
-        # A target that a rule names for other notices is no leave for the job to name it for this.
+        # A job may not name a target only because a rule names it for other kinds of notice.
         ruled = {target for wish in due if wish is not watch.notify for target in wish.to}
         self._dispatch.hand(notice, wanted, ctx, ruled)
         log.info("job_notified", job_id=watch.job_id, said=kind, message_id=notice.message_id)

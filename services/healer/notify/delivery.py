@@ -2,8 +2,8 @@
 
 A replica takes a delivery by writing its name and a time on it; only then does it send. So two
 replicas never send the same one, and one that is killed leaves it to the other when the time is
-up. A crash between the other side's yes and our note of it sends it once more, with the same id,
-by which the receiver knows the repetition.
+up. A crash before the receiver's acceptance is recorded sends it once more, with the same id, by
+which the receiver recognises the repetition.
 """
 
 from __future__ import annotations

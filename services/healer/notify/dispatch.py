@@ -50,7 +50,7 @@ class Dispatch:
     ) -> int:
         """Store the notification with its deliveries, and return their number.
 
-        ``only`` names the channels of an escalation: they get it whatever they want else.
+        ``only`` names the channels of an escalation: they get it whatever their filters say.
         ``without`` names a channel that does not get it, or one recipient of it.
         ``called`` names channels that get it because an escalation has called them.
         With ``keep`` the notice is stored even if no channel wants it.

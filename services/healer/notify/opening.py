@@ -26,7 +26,7 @@ from shared.contracts.alerts import AlertState, AnomalyKind
 from shared.items import ITEMS
 from shared.quantity import quantity
 
-_HALF = 0.5
+_EVEN_CHANCE = 0.5
 _SHAPES = {
     AnomalyKind.SPIKE: "a spike",
     AnomalyKind.DIP: "a dip",
@@ -115,7 +115,7 @@ def _to_come(incident: Incident, now: datetime) -> str:
     else:
         when = f"at about {clock_ms(observation.crossing_ms or 0, now)} UTC"
     sure = observation.probability
-    will = "may" if sure is not None and sure < _HALF else "will"
+    will = "may" if sure is not None and sure < _EVEN_CHANCE else "will"
     share = f" ({percent(sure)})" if sure is not None else ""
     value = quantity(observation.value, unit)
     return f"{name} {will} {verb} {limit} {when}{share}; it is at {value} now."

@@ -18,7 +18,7 @@ _DAY = timedelta(days=1)
 _JOINED = 400
 """The most windows without a gap that are followed to their end: muting every day mutes for
 ever."""
-_EARLIEST, _LATEST = datetime(2000, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - local times
+_MIN_START, _MAX_START = datetime(2000, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - local times
 
 
 class Recurrence(BaseModel):
@@ -38,8 +38,8 @@ class Recurrence(BaseModel):
         description="A recurrence rule without DTSTART, such as FREQ=WEEKLY;BYDAY=SU.",
     )
     first: NaiveDatetime = Field(
-        ge=_EARLIEST,
-        lt=_LATEST,
+        ge=_MIN_START,
+        lt=_MAX_START,
         description="The local time of the first window's start, such as 2026-01-04T22:00.",
     )
     timezone: str = Field(

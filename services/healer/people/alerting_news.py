@@ -62,7 +62,7 @@ def changed(silence: Silence, ctx: Context, *, configured: bool = False) -> Sile
     known = ctx.records.get(PUBLISHED, silence.silence_id)
     wanted = _wanted(silence, ctx.now, configured=configured)
     if known is None or not _same(known, wanted):
-        # Greater than any before it, one that has been forgotten and a replica's among them.
+        # Greater than every earlier one, also than a forgotten one and that of another replica.
         now_ms = round(ctx.now.timestamp() * 1000)
         sequence = max(known.sequence + 1, now_ms) if known else now_ms
         known = with_changes(wanted, sequence=sequence)

@@ -14,7 +14,7 @@ from services.healer.masking import masked_text
 
 _MAX_ENTRIES = 300_000
 _MAX_SECONDS = 8.0
-_HALF = MAX_ROWS // 2
+_ROWS_OF_A_KIND = MAX_ROWS // 2
 
 
 def biggest(
@@ -94,7 +94,7 @@ class _Walk:
 
 
 def _keep(heap: list[tuple[int, str]], size: int, name: str) -> None:
-    if len(heap) < _HALF:
+    if len(heap) < _ROWS_OF_A_KIND:
         heapq.heappush(heap, (size, name))
     else:
         heapq.heappushpop(heap, (size, name))

@@ -71,7 +71,7 @@ _SHIPPED = _shipped()
 numba.config.CACHE_DIR = _cache() or _SHIPPED
 
 
-class _Locator(caching.UserProvidedCacheLocator):  # type: ignore[misc]
+class _Locator(caching.UserProvidedCacheLocator):  # type: ignore[misc] # numba has no types
     """Locates a module's cache folder by its path within the checkout."""
 
     def ensure_cache_path(self) -> None:
@@ -96,21 +96,21 @@ class _ShippedLocator(_Locator):
         """Nothing is ever written there."""
 
 
-class _CompileResults(caching.CompileResultCacheImpl):  # type: ignore[misc]
+class _CompileResults(caching.CompileResultCacheImpl):  # type: ignore[misc] # numba has no types
     _locator_classes = (_Locator,)
 
 
-class _ShippedResults(caching.CompileResultCacheImpl):  # type: ignore[misc]
+class _ShippedResults(caching.CompileResultCacheImpl):  # type: ignore[misc] # numba has no types
     _locator_classes = (_ShippedLocator,)
 
 
-class _Shipped(caching.FunctionCache):  # type: ignore[misc]
+class _Shipped(caching.FunctionCache):  # type: ignore[misc] # numba has no types
     """The shipped overloads of one kernel, for their kind of processor."""
 
     _impl_class = _ShippedResults
 
 
-class _Kept(caching.FunctionCache):  # type: ignore[misc]
+class _Kept(caching.FunctionCache):  # type: ignore[misc] # numba has no types
     """The compiled overloads of one kernel on disk; disk errors do not prevent it from running."""
 
     _impl_class = _CompileResults
@@ -204,7 +204,7 @@ def _compiled(function: _F, *, counts_references: bool) -> _F:
 _LINE_BYTES = 64
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic  # type: ignore[untyped-decorator] # numba has no types
 def _prefetch_line(_context: Any, array: Any, _offset: Any) -> Any:
     """The intrinsic ``llvm.prefetch`` (read, keep in all caches) of the array's byte ``offset``."""
 
@@ -229,7 +229,7 @@ def prefetch(table: Any, row: int) -> None:
         _prefetch_line(table, offset)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic  # type: ignore[untyped-decorator] # numba has no types
 def _load_word(_context: Any, array: Any, _offset: Any) -> Any:
     """The eight bytes from ``offset`` on as a little-endian number, in one load."""
 
@@ -254,7 +254,7 @@ _LANES = 8
 """Sums kept beside each other: two or four registers of any processor, so none waits for itself."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic  # type: ignore[untyped-decorator] # numba has no types
 def _sum_lanes(_context: Any, a: Any, b: Any, _count: Any) -> Any:
     """The sum of the products of the first ``count`` (a multiple of the lanes) elements."""
     if a.layout != "C" or b.layout != "C":

@@ -32,7 +32,7 @@ class SmtpServer(Controller):
         super().__init__(*args, **options)
 
     def factory(self) -> SMTP:
-        session: SMTP = super().factory()  # type: ignore[no-untyped-call]
+        session: SMTP = super().factory()  # type: ignore[no-untyped-call] # aiosmtpd has no types
         self._sessions.add(session)
         return session
 

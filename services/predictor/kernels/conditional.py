@@ -36,7 +36,7 @@ def over_ma(x: Floats, theta: Floats, q: int, start: int) -> None:
             x1 = x[t] - theta[0] * x1
             x[t] = x1
     elif q <= 3:  # noqa: PLR2004 - as many as there are registers here
-        t1, t2, t3 = theta[0], theta[1], theta[2] if q > 2 else 0.0  # noqa: PLR2004
+        t1, t2, t3 = theta[0], theta[1], theta[2] if q > 2 else 0.0  # noqa: PLR2004 - as above
         for t in range(start, n):
             now = ((x[t] - t3 * x3) - t2 * x2) - t1 * x1
             x3, x2, x1 = x2, x1, now
@@ -77,8 +77,8 @@ def errors_from(
         times_ar(w, mu, phi, p, start, e)
         over_ma(e, theta, q, start)
         return
-    f1, f2, f3 = phi[0] if p > 0 else 0.0, phi[1] if p > 1 else 0.0, phi[2] if p > 2 else 0.0  # noqa: PLR2004
-    t1, t2, t3 = theta[0], theta[1] if q > 1 else 0.0, theta[2] if q > 2 else 0.0  # noqa: PLR2004
+    f1, f2, f3 = phi[0] if p > 0 else 0.0, phi[1] if p > 1 else 0.0, phi[2] if p > 2 else 0.0  # noqa: PLR2004 - a name for each coefficient
+    t1, t2, t3 = theta[0], theta[1] if q > 1 else 0.0, theta[2] if q > 2 else 0.0  # noqa: PLR2004 - a name for each coefficient
     w1, w2, w3 = w[start - 1] - mu, w[start - 2] - mu, w[start - 3] - mu
     e1, e2, e3 = e[start - 1], e[start - 2], e[start - 3]
     values, errors = w[start:], e[start:]

@@ -141,6 +141,7 @@ class FullConsole:
             "/ledger?item=df.bytes.used.percent",
             "/ledger/cases?outcome=hit",
             "/rules",
+            "/judgements",
             "/audit",
             "/channels",
             "/settings",

@@ -12,6 +12,7 @@ from services.client import handlers
 from services.client.alerts.alerting import REPORTS, RULES, SILENCES, Report
 from services.client.alerts.cases import CASES, COUNTED_ITEMS, Case, CountedItem, Outcome
 from services.client.alerts.handlers import action_changed
+from services.client.alerts.judgements import JUDGEMENTS, Judgement
 from services.client.alerts.machines import HEALTH, STOPS, Stop
 from services.client.alerts.records import ALERTS, CURVES, EPISODES, AlertView, Curve, Episode
 from services.client.records import JOBS, USAGE, JobView
@@ -81,6 +82,7 @@ def fill(store: Store, machines: list[str], many: int, now: datetime) -> None:
         records.put_all(SILENCES, [_silence(n, now) for n in range(40)])
         records.put(REPORTS, Report(at=now, muted=40))
         records.put_all(COUNTED_ITEMS, [CountedItem(item=item[0]) for item in ITEMS])
+        records.put_all(JUDGEMENTS, [_judgement(n, a, now) for n, a in enumerate(alerts[:150])])
         records.put_all(CASES, [_case(n, alert, now) for n, alert in enumerate(alerts)])
     with store.transaction() as records:
         proposed = [_action(n, alert, now) for n, alert in enumerate(alerts[:60])]
@@ -242,6 +244,21 @@ def _action(number: int, alert: AlertView, now: datetime) -> ActionChanged:
             "reason": f"{alert.item} is beyond its threshold",
             "at": now,
         }
+    )
+
+
+def _judgement(number: int, alert: AlertView, now: datetime) -> Judgement:
+    return Judgement(
+        alert_id=alert.alert_id,
+        host=alert.host,
+        item=alert.item,
+        labels=alert.labels,
+        value=alert.value or 0.0,
+        above=number % 4 != 3,
+        by="Ann",
+        reason="the nightly backup",
+        at=now - timedelta(hours=number),
+        anomaly=False,
     )
 
 

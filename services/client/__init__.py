@@ -6,7 +6,7 @@ pod.reported, clusterspec.ready, pod.started, pod.measured, pod.exited, log.appe
 alert.changed, action.changed, remediation.verified, anomaly.detected, anomaly.cleared,
 alarm.predicted, prediction.withdrawn, correlation.changed, silence.changed, alerting.reported,
 series.found, curve.answered, threshold.tried, scores.answered, settings.answered,
-dead-letters.answered, health.reported, healing.switched.
+dead-letters.answered, health.reported, healing.switched, anomaly.judged.
 Publishes: job.submit, job.plan, job.cancel, job.remove, incident.acknowledge, action.decide,
 anomaly.judge, correlation.decide, alerting.ask, series.search, curve.ask, threshold.try,
 scores.ask, settings.ask, dead-letters.ask.

@@ -46,6 +46,7 @@ _READ = (
     "/forecasts",
     "/jobs",
     "/jobs/{job_id}",
+    "/judgements",
     "/ledger",
     "/ledger/cases",
     "/machines",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from services.client import handlers
-from services.client.alerts import alerting, machines
+from services.client.alerts import alerting, judgements, machines
 from services.client.alerts import handlers as alerts
 from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
@@ -22,6 +22,7 @@ from shared.contracts import (
     AlertingReported,
     AnomalyCleared,
     AnomalyDetected,
+    AnomalyJudged,
     ClusterSpecReady,
     CorrelationChanged,
     CurveAnswered,
@@ -103,6 +104,7 @@ _OF_ALERTS: dict[type, Handler] = {
     AlertingReported: alerting.alerting_reported,
     HealthReported: machines.health_reported,
     HealingSwitched: machines.healing_switched,
+    AnomalyJudged: judgements.anomaly_judged,
 }
 
 

@@ -159,7 +159,7 @@ class AnomalyJudge(Message):
 
     TYPE: ClassVar[str] = "anomaly.judge"
     SUBJECT: ClassVar[str] = "alert_id"
-    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("alert_id", "anomaly", "by")
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("alert_id", "anomaly", "by", "at")
 
     alert_id: EventId = Field(description="The incident, as alert.changed names it.")
     anomaly: bool = Field(description="False: this was not an anomaly.")
@@ -169,7 +169,7 @@ class AnomalyJudge(Message):
 
 
 class AnomalyJudged(Message):
-    """A label on an episode of a series, for the detector that raised it."""
+    """A label on an episode of a series, for the detector that raised it and for the pages."""
 
     TYPE: ClassVar[str] = "anomaly.judged"
     SUBJECT: ClassVar[str] = "series"
@@ -180,5 +180,7 @@ class AnomalyJudged(Message):
     direction: Direction = Field(description="The shape that was judged: a spike or a drop.")
     anomaly: bool = Field(description="False: values like this are normal here.")
     value: float = Field(description="The value that raised the alarm.")
+    alert_id: EventId | None = Field(default=None, description="The incident that was judged.")
     by: Person
+    reason: Reason = ""
     at: AwareDatetime

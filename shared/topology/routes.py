@@ -145,7 +145,7 @@ ROUTES: tuple[Route, ...] = (
     Route(c.HealingResume, (P.HEALER,), (*_to(P.HEALER), *_AGENT), planned=(P.CLIENT,)),
     _news(c.HealingSwitched, *_ALERTS),
     _decision(c.AnomalyJudge),
-    Route(c.AnomalyJudged, (P.HEALER,), _to(P.DETECTOR)),
+    Route(c.AnomalyJudged, (P.HEALER,), (*_to(P.DETECTOR), *_ALERTS)),
     _decision(c.RuleDecide),
     _news(c.CorrelationChanged, *_ALERTS),
     _news(c.SilenceChanged, *_ALERTS),

@@ -87,3 +87,14 @@ def test_subject_and_identity_of_a_message_are_fields_of_it(message: type[Messag
     named = {*message.DEDUPE_BY, *([message.SUBJECT] if message.SUBJECT else [])}
 
     assert named <= message.model_fields.keys()
+
+
+@pytest.mark.parametrize("message", message_types().values(), ids=message_types())
+def test_a_decision_that_is_taken_back_and_made_again_is_no_repetition(
+    message: type[Message],
+) -> None:
+    """Somebody may say yes, no and yes again: the third is told from the first by its time."""
+    fields = message.model_fields
+    choice = any(field.annotation is bool and field.is_required() for field in fields.values())
+    if message.DEDUPE_BY and choice and {"by", "at"} <= fields.keys():
+        assert {"at", "sequence", "label_id", "switch_id"} & set(message.DEDUPE_BY)

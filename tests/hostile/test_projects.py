@@ -105,6 +105,7 @@ PLATFORM = {
         "/audit",
         "/channels",
         "/forecasts",
+        "/judgements",
         "/ledger",
         "/ledger/cases",
         "/login",

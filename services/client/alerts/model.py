@@ -15,6 +15,7 @@ from services.client.alerts.alerting import RULES, SILENCES, Alerting
 from services.client.alerts.cases import CASES
 from services.client.alerts.filters import Filter, Group
 from services.client.alerts.handlers import MAX_EVENTS
+from services.client.alerts.judgements import JUDGEMENTS, Judgements
 from services.client.alerts.ledger import Ledger
 from services.client.alerts.machines import HEALTH, STOPS, Machines
 from services.client.alerts.records import (
@@ -50,6 +51,7 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (RULES, None, 5_000),
     (HEALTH, None, 20_000),
     (STOPS, None, 1_000),
+    (JUDGEMENTS, None, 20_000),
 )
 """The collections, each with a status or None and the number of its newest records that are
 kept."""
@@ -81,6 +83,7 @@ class AlertModel:
         self.ledger = Ledger(store)
         self.alerting = Alerting(store)
         self.machines = Machines(store)
+        self.judgements = Judgements(store)
 
     def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
         """The alerts, the most urgent first; of the same urgency, the newest first."""
@@ -239,7 +242,7 @@ class AlertModel:
 
     def prune(self, now: datetime) -> None:
         """Forget what is older than its time, and the oldest of what is too many."""
-        for collection in (ALERTS, EVENTS, CURVES, ACTIONS, CASES, RULES, STOPS):
+        for collection in (ALERTS, EVENTS, CURVES, ACTIONS, CASES, RULES, STOPS, JUDGEMENTS):
             self._forget(collection, due_before=now)
         self._forget(EPISODES, status=OTHER, due_before=now)
         # A silence may end on the last day of the calendar, after which no time is.

@@ -88,6 +88,7 @@ def incident(client: Provided, alert_id: AlertId) -> HTMLResponse:
         here="alerts",
         incident=found,
         alert=alert,
+        judgement=client.alerts.judgements.of(alert_id),
         story=story,
         chain=chain(found, now),
         entries=with_predictions(story.entries, found) if story else timeline(found),

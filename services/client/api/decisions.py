@@ -23,13 +23,14 @@ routes = APIRouter(include_in_schema=False)
 
 def _publish(
     client: Client, form: Form, message_of: Callable[[AlertView], Message], *, ended: bool
-) -> None:
+) -> Sequence[AlertView]:
     chosen = of_alerts(client.alerts, form)
     if not ended:
         chosen = [each for each in chosen if each.is_open]
     if not chosen:
         raise refusal(422, "choose alerts that have not ended")
     client.publisher.publish([message_of(each) for each in chosen])
+    return chosen
 
 
 @routes.post("/alerts/acknowledge")
@@ -42,14 +43,15 @@ def acknowledge(client: Provided, form: SentForm) -> Response:
 
 @routes.post("/alerts/judge")
 def judge(client: Provided, form: SentForm) -> Response:
-    now, reason = datetime.now(UTC), form.text("reason")
     anomaly = form.text("anomaly") == "yes"
+    said = {"by": form.by, "reason": form.text("reason"), "at": datetime.now(UTC)}
 
-    def judged(alert: AlertView) -> Message:
-        fields = {"alert_id": alert.alert_id, "by": form.by, "reason": reason, "at": now}
-        return AnomalyJudge.model_validate(fields | {"anomaly": anomaly})
+    def judged(alert: AlertView) -> AnomalyJudge:
+        told = said | {"alert_id": alert.alert_id, "anomaly": anomaly}
+        return AnomalyJudge.model_validate(told)
 
-    _publish(client, form, judged, ended=True)
+    for alert in _publish(client, form, judged, ended=True):
+        client.alerts.judgements.take(alert, judged(alert))
     return form.back("judge-back" if anomaly else "judge", "/alerts")
 
 

@@ -110,13 +110,18 @@ class Decisions:
         if incident is None:
             return
         yield AnomalyJudged(
-            label_id=deterministic_id("label", message.alert_id, message.anomaly, message.by),
+            # The time is in it: whoever judges again what was taken back gives a new label.
+            label_id=deterministic_id(
+                "label", message.alert_id, message.anomaly, message.by, message.at.isoformat()
+            ),
             series=incident.series,
             direction=incident.observation.direction or _side(above=incident.observation.above),
             anomaly=message.anomaly,
             value=incident.observation.value,
+            alert_id=message.alert_id,
             by=message.by,
-            at=ctx.now,
+            reason=message.reason,
+            at=message.at,
         )
 
 

@@ -301,7 +301,10 @@ def test_a_label_goes_to_the_detector_with_its_shape_and_value() -> None:
     judge = AnomalyJudge(alert_id=alert.alert_id, anomaly=False, by="ann", at=NOW)
     label = only(desk.take(judge), AnomalyJudged)
     assert (label.series, label.value, label.anomaly) == (CPU, 4.0, False)
-    assert label.direction == "spike"
+    assert (label.direction, label.alert_id) == ("spike", alert.alert_id)
+    later = {"at": NOW + timedelta(minutes=1)}
+    again = only(desk.take(judge.model_copy(update=later)), AnomalyJudged)
+    assert again.label_id != label.label_id, "it may have been undone in between"
     unknown = judge.model_copy(update={"alert_id": str(uuid.uuid4())})
     assert desk.take(unknown) == []
 

@@ -14,6 +14,11 @@ _TOO_LONG_FROM = 1e15
 """Longer numbers are hard to read, and exceed a float's precision."""
 
 
+def counted(number: int, what: str) -> str:
+    """Return how many of something, e.g. ``1 step``, ``3 steps``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def quantity(value: float, unit: str) -> str:
     """Three significant digits and the unit, e.g. ``93.1 %``, ``1.5 GiB``, ``12 per second``."""
     if not math.isfinite(value):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +16,8 @@ from services.client.turns import TooManyError, Turns
 from shared.client.connection import trusted
 
 _TIMEOUT_S = 10.0
+_GLANCE_S = 2.0
+"""A page that can be drawn without the healer's answer does not wait longer for it."""
 _AT_ONCE = 8
 """The most questions at one time. A healer that hangs must not take all threads that answer
 requests."""
@@ -47,6 +51,8 @@ class HealerApi:
             verify=trusted(self._address),
         )
         self._turns = Turns(_AT_ONCE)
+        self._hangs = threading.Event()
+        self._probing = threading.Lock()
         self.known = bool(self._address and token)
         """True if there is a healer to ask."""
 
@@ -61,6 +67,41 @@ class HealerApi:
             return answer.json()
         except (ValueError, RecursionError) as error:
             raise HealerUnavailable(f"what answers there is no healer: {error}") from error
+
+    def glance(self, *path: str, **query: str | int | Sequence[str]) -> Any:
+        """The answer to a question without which its page is drawn, too.
+
+        Once one did not come in time, pages do not wait for any: they are refused at once until the
+        healer answers again, which is found out beside them.
+
+        Raises:
+            HealerUnavailable: when it cannot be asked, or has not answered lately.
+            HealerRefused: when it refuses.
+        """
+        if self._hangs.is_set():
+            if self._probing.acquire(blocking=False):
+                probe = partial(self._probe, path, query)
+                threading.Thread(target=probe, name="healer-probe", daemon=True).start()
+            raise HealerUnavailable("the healer has not answered lately")
+        try:
+            return self.ask("GET", *path, params=query, timeout=_GLANCE_S).json()
+        except HealerUnavailable as error:
+            if isinstance(error.__cause__, httpx.TimeoutException):
+                self._hangs.set()
+            raise
+
+    def _probe(self, path: Sequence[str], query: Mapping[str, Any]) -> None:
+        """Ask once, and note that the healer answers again if it does."""
+        try:
+            self.ask("GET", *path, params=query, timeout=_GLANCE_S)
+        except HealerUnavailable as error:
+            if isinstance(error.__cause__, httpx.TimeoutException):
+                return  # it still hangs
+        except HealerRefused:
+            pass  # which is an answer
+        finally:
+            self._probing.release()
+        self._hangs.clear()
 
     def ask(self, method: str, *path: str, **options: Any) -> httpx.Response:
         """The healer's answer to a request.

@@ -19,6 +19,7 @@ from shared.contracts import (
     PodReported,
     PodStarted,
 )
+from shared.quantity import counted
 from shared.service import Context
 
 MAX_MOMENTS = 500
@@ -54,7 +55,7 @@ def gathered(message: ClusterSpecReady, now: datetime) -> Moment:
         id=f"epoch/{message.epoch}",
         at=message.at or now,
         kind="gathered",
-        text=f"ClusterSpec with {len(message.members)} members, epoch {message.epoch}",
+        text=f"ClusterSpec with {counted(len(message.members), 'member')}, epoch {message.epoch}",
     )
 
 

@@ -26,7 +26,6 @@ from services.healer.model.signal import Observation, Signal
 from services.healer.model.transitions import Phase
 from services.healer.notify.announcer import ALERTS_AT_ONCE, Announcer
 from services.healer.notify.dispatch import Dispatch
-from services.healer.notify.render.numbers import counted
 from services.healer.notify.render.story import gone
 from services.healer.notify.undeliverable import Undeliverable
 from services.healer.people.acknowledgement import People
@@ -47,7 +46,7 @@ from shared.contracts import (
 from shared.contracts.alerts import AlertState, ClearedReason, SeriesRef, Severity
 from shared.contracts.healing import ActionState
 from shared.items import ITEMS
-from shared.quantity import quantity, unit_of
+from shared.quantity import counted, quantity, unit_of
 from shared.service import Context
 
 _MAX_STEPS_SHOWN = 5

@@ -237,6 +237,12 @@ class Records:
         rows = self._connection.execute(statements.GROUPS_BEGINNING, values)
         return self._models(collection, [(row.key, row.data) for row in rows])
 
+    def groups(self, collection: Collection[T], status: AnyCollection[str]) -> set[str]:
+        """The groups of the records of these statuses; the database looks at every one."""
+        self._write(collection.name)
+        asked = {"collection": collection.name, "status": [fitted(s, STATUS_WIDTH) for s in status]}
+        return set(self._connection.execute(statements.GROUPS, asked).scalars()) - {None}
+
     def statuses(self, collection: Collection[T]) -> list[str]:
         """Every status that a record of the collection has, at the price of their number."""
         self._write(collection.name)

@@ -42,6 +42,14 @@ GROUPS_BEGINNING = (
     .order_by(RECORDS.c.ordinal, RECORDS.c.key)
     .limit(bindparam("most", type_=Integer))
 )
+GROUPS = (
+    select(RECORDS.c.group_key)
+    .distinct()
+    .where(
+        RECORDS.c.collection == bindparam("collection"),
+        RECORDS.c.status.in_(bindparam("status", expanding=True)),
+    )
+)
 DELETE = delete(RECORDS).where(
     RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
 )

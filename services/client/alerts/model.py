@@ -196,6 +196,11 @@ class AlertModel:
         found = [each for each in begun if each.host == host]
         return sorted(found, key=lambda each: each.due)[:limit]
 
+    def alarmed(self) -> set[str]:
+        """The machines that have open alerts."""
+        with self._store.reading() as records:
+            return records.groups(ALERTS, OPEN_RANKS)
+
     def open_of(self, host: str, limit: int) -> list[AlertView]:
         """The open alerts of a machine, the most urgent first."""
         with self._store.reading() as records:

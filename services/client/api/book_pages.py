@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -43,8 +43,6 @@ _IN_SENTENCE = frozenset(
 _MAX_ACTIONS, _LATELY = 10, timedelta(days=7)
 _MALFORMED = (LookupError, TypeError, ValueError, RecursionError)
 """Errors of an answer that is not the healer's."""
-_HOURS_WITHIN_S = 2.0
-"""The pages of machines do not wait for long for what only the healer knows."""
 routes = APIRouter(include_in_schema=False)
 
 
@@ -67,6 +65,7 @@ def machines(
     def way(**change: str) -> str:
         return address("/machines", asked | change)
 
+    silent = () if verdict or group or term or offset else _unreported(client.alerts, reports)
     counts = found.verdicts
     verdicts = [("", sum(counts.values()), way(verdict=""))]
     verdicts += [(v, counts.get(v, 0), way(verdict=v)) for v in _VERDICTS]
@@ -78,6 +77,7 @@ def machines(
             for each in found.machines
         ],
         has_hours=hours is not None,
+        unreported=[name for name in silent if search.strip().casefold() in name.casefold()],
         verdicts=verdicts,
         terms=[(t, way(term="" if t.name == term else t.name)) for t in found.terms],
         groups=[(g, way(group="" if g.name == group else g.name)) for g in found.groups],
@@ -89,11 +89,15 @@ def machines(
     )
 
 
+def _unreported(model: AlertModel, reports: Sequence[HealthReported]) -> list[str]:
+    """The machines that are known by their alerts alone."""
+    return sorted(model.alarmed() - {each.name for each in reports})
+
+
 def _hours_of(healer: HealerApi, asked: dict[str, str]) -> dict[str, Any] | None:
     """The last day of each machine of this page, which only the healer knows; None without it."""
-    query = asked | {"limit": str(_MACHINES_PAGE)}
     try:
-        answer = healer.ask("GET", "health-map", params=query, timeout=_HOURS_WITHIN_S).json()
+        answer = healer.glance("health-map", **asked, limit=str(_MACHINES_PAGE))
         return {each["name"]: each["hours"] for each in answer["machines"]}
     except (HealerUnavailable, HealerRefused, *_MALFORMED):
         return None
@@ -127,7 +131,7 @@ def machine(client: Provided, name: str) -> HTMLResponse:
 def _day(healer: HealerApi, name: str) -> tuple[tuple[Row, ...], bool]:
     """The machine's last day hour by hour, and whether the healer was there to say it."""
     try:
-        past = healer.ask("GET", "health", name, "hours", timeout=_HOURS_WITHIN_S).json()
+        past = healer.glance("health", name, "hours")
         return tuple(day_of(past["hours"])), True
     except HealerRefused:
         return (), True  # no hour of it has ended yet

@@ -16,10 +16,6 @@ from services.client.alerts.timeline import Entry
 from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailable
 
 _LONGEST_CELL = 300
-_TIMEOUT_S = 3.0
-"""The page has a timeline of its own and need not wait long."""
-_LIST_TIMEOUT_S = 1.0
-"""A list says enough without it."""
 log = structlog.get_logger(__name__)
 
 
@@ -60,9 +56,8 @@ def notifications_of(alert_ids: Sequence[str], healer: HealerApi) -> dict[str, N
     """Return the notification state of each alert; nothing if the healer is unavailable."""
     if not (healer.known and alert_ids):
         return {}
-    asked = {"alert_id": list(alert_ids)}
     try:
-        found = healer.ask("GET", "notifications", params=asked, timeout=_LIST_TIMEOUT_S).json()
+        found = healer.glance("notifications", alert_id=list(alert_ids))
         return {alert_id: _view(each) for alert_id, each in found.items()}
     except (HealerUnavailable, HealerRefused) as error:
         log.info("notifications_not_available", reason=str(error))
@@ -80,10 +75,8 @@ def story_of(alert_id: str, healer: HealerApi) -> Story | None:
     """The alert's story; None where the healer cannot be asked, or has forgotten the alert."""
     if not healer.known:
         return None
-    way = ("alerts", alert_id, "narrative")
     try:
-        narrative = healer.ask("GET", *way, timeout=_TIMEOUT_S).json()
-        return _story(narrative)
+        return _story(healer.glance("alerts", alert_id, "narrative"))
     except (HealerUnavailable, HealerRefused) as error:
         log.info("narrative_not_available", alert_id=alert_id, reason=str(error))
     except (LookupError, TypeError, ValueError) as error:

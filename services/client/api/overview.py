@@ -12,11 +12,12 @@ from services.client.access import CALLER
 from services.client.alerts.records import OPEN_RANKS
 from services.client.api.dependencies import Client, Provided
 from services.client.records import SUBMITTED, JobView
+from services.client.series.addresses import way_of
 from shared.contracts import JobState
 from shared.contracts.alerts import Severity
 
-_MAX_ROWS, _MAX_SHOWN = 100, 8
-"""Records that are counted, and those that are listed, of each matter."""
+_MAX_ROWS, _MAX_SHOWN, _MAX_RECENT = 100, 8, 5
+"""Records that are counted, and those that are listed, of each matter; and other jobs."""
 _ALARMS_WITHIN = timedelta(hours=1)
 _LATELY = timedelta(days=1)
 _STUCK_AFTER = timedelta(minutes=10)
@@ -34,7 +35,14 @@ def overview(
 ) -> Response:
     if offset is not None:
         return RedirectResponse(f"/jobs?offset={offset}", 308)
-    return client.page("overview.html", here="overview", **_needed(client))
+    needed = _needed(client)
+    due = needed["due"][:_MAX_SHOWN]
+    alerts_of = client.alerts.alerts_of(due)
+    ways = [
+        f"/alerts/{alerts_of[e.event_id]}" if e.event_id in alerts_of else way_of(e) for e in due
+    ]
+    ways_due = list(zip(due, ways, strict=True))
+    return client.page("overview.html", here="overview", ways_due=ways_due, **needed)
 
 
 @routes.get("/wall")
@@ -60,18 +68,22 @@ def _needed(client: Client) -> dict[str, Any]:
     counts = alerts.counts()
     projects = CALLER.get().projects
     failed = model.jobs((JobState.FAILED,), _MAX_ROWS, 0, projects)
+    failed = [job for job in failed if now - job.updated_at < _LATELY]
     begun = model.oldest(_BEFORE_RUNNING, _MAX_BEGUN, projects)
+    stuck = [job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS]
+    listed = {job.job_id for job in (*failed[:_MAX_SHOWN], *stuck[:_MAX_SHOWN])}
+    newest = model.jobs((), _MAX_RECENT + len(listed), 0, projects)
     return {
         "reach": client.reaching.now(),
         "dead": client.dead_letters.now(),
         "critical": alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
         "critical_open": sum(counts[rank] for rank in _CRITICAL),
         "due": alerts.forecasts(_MAX_ROWS, before=now + _ALARMS_WITHIN),
-        "failed": [job for job in failed if now - job.updated_at < _LATELY],
-        "stuck": [job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS],
+        "failed": failed,
+        "stuck": stuck,
         "open_alerts": sum(counts[rank] for rank in OPEN_RANKS),
         "open_forecasts": alerts.open_forecasts(),
-        "recent": model.jobs((), 5, 0, projects),
+        "recent": [job for job in newest if job.job_id not in listed][:_MAX_RECENT],
         "now": now,
         "most": _MAX_ROWS,
         "shown": _MAX_SHOWN,

@@ -12,8 +12,6 @@ from typing import Any
 from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailable
 
 _FRESH_S = 10.0
-_TIMEOUT_S = 2.0
-"""The start page does not wait for long for a healer that hangs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Reaching:
 
     def _ask(self) -> Reach:
         try:
-            answer = self._healer.ask("GET", "reachability", timeout=_TIMEOUT_S).json()
+            answer = self._healer.glance("reachability")
             problems = tuple(map(str, answer["problems"]))
             unheard = {str(each["alert_id"]): _words(each) for each in answer.get("unheard", ())}
         except (HealerUnavailable, HealerRefused, LookupError, TypeError, ValueError):

@@ -30,7 +30,7 @@ from services.client.spans import span
 from services.client.spelling import also_spelt
 from services.client.usage_plot import memory_text
 from shared.contracts import FailureClass, retry_budgets
-from shared.quantity import quantity
+from shared.quantity import counted, quantity
 from shared.roles import Role
 from shared.visible import finalized, visible
 
@@ -120,6 +120,7 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "bytes_text": lambda size: quantity(size, "bytes"),
     "measured": measured,
     "clock": clock,
+    "counted": counted,
     "expected": lambda episode: forecast_sentence(episode, today=datetime.now(UTC).date()),
     "forecast_sentence": forecast_sentence,
     "mebibytes": lambda size: f"{size / 2**20:.0f}Mi",

@@ -109,6 +109,9 @@ document.addEventListener("click", async (event) => {
   event.target.blur();
 });
 
+document.addEventListener("change", ({ target }) => target.matches("[data-all]")
+  && target.form.querySelectorAll(".pick input").forEach((each) => { each.checked = target.checked; }));
+
 document.addEventListener("submit", (event) => {
   const asked = event.submitter?.dataset.confirm;
   if (asked && !confirm(asked)) event.preventDefault();

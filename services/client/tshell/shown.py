@@ -13,6 +13,7 @@ from rich.text import Text
 
 from services.client.spans import span
 from shared.contracts import DEFAULT_PROJECT, retry_budgets
+from shared.quantity import counted
 from shared.terminal import table_width
 from shared.visible import visible_value
 
@@ -169,11 +170,12 @@ def _facts(job: dict[str, Any]) -> list[str]:
         whose = f" of {job['member']}" if job["member"] else ""
         facts.append(f"failure class {job['failure_class']}{whose}")
     if files := max(len(job["artifacts"]), job["stored"]["files"]):
-        facts.append(f"{files} files stored")
+        facts.append(f"{counted(files, 'file')} stored")
     if until := job.get("kept_until"):
         facts.append(f"logs and results are kept until {_time(until):%Y-%m-%d %H:%M} UTC")
     if left_out := job["stored"]["left_out"]:
-        facts.append(f"{left_out} files or links not stored: {'; '.join(job['stored']['reasons'])}")
+        what = "file or link" if left_out == 1 else "files or links"
+        facts.append(f"{left_out} {what} not stored: {'; '.join(job['stored']['reasons'])}")
     return facts
 
 

@@ -10,13 +10,13 @@ from services.healer.model.notice import ENDINGS, Line, Summary
 from services.healer.model.notification import NotificationState, StormState
 from services.healer.model.policy import RANK, worst
 from services.healer.notify.compose import line, message_id
-from services.healer.notify.render.numbers import counted
 from services.healer.notify.render.story import shown_name, subject
 from services.healer.notify.render.title import word
 from services.healer.notify.settings import Storm
 from shared.changes import changed
 from shared.contracts.alerts import Severity
 from shared.contracts.message import deterministic_id
+from shared.quantity import counted
 
 _COUNTED, _NAMED = 12, 4
 _DOUBLINGS = 64

@@ -10,12 +10,12 @@ from services.healer.model.action import ACTIONS, Action
 from services.healer.model.incident import INCIDENTS
 from services.healer.notify.compose import exact_command
 from services.healer.notify.links import Link, Purpose
-from services.healer.notify.render.numbers import counted
 from services.healer.people import alerting_news
 from services.healer.people.acknowledgement import NotFound, People
 from services.healer.people.decisions import Decisions
 from shared.contracts import ActionDecide, AnomalyJudge, Message
 from shared.contracts.healing import ActionState
+from shared.quantity import counted
 from shared.service import Context
 
 Question: TypeAlias = Callable[[Link, Context], str]

@@ -172,6 +172,25 @@ def test_machines_show_while_the_healer_is_away_by_their_newest_reports() -> Non
     desk.store.close()
 
 
+def test_a_machine_that_only_alerts_name_is_on_the_map_until_its_health_is_reported() -> None:
+    desk = Desk(**AWAY)
+    hear(desk, changed(1, "firing"), changed(1, "resolved", alert_id=an_id(2), series=_of("old")))
+    page = desk.call("GET", "/machines").text
+    assert "Health not reported" in page
+    assert 'href="/machines/h7"' in page
+    assert "old" not in page, "its alert has ended"
+    assert 'href="/machines/h7"' not in desk.call("GET", "/machines?search=web").text
+    assert 'href="/machines/h7"' in desk.call("GET", "/machines?search=H7").text
+    assert "Health not reported" not in desk.call("GET", "/machines?verdict=sick").text
+    hear(desk, _health("h7", "", cpu=0.0))
+    assert "Health not reported" not in desk.call("GET", "/machines").text
+    desk.store.close()
+
+
+def _of(host: str) -> dict[str, str]:
+    return {"host": host, "item": "cpu.user"}
+
+
 def test_the_latest_use_of_the_switch_shows_in_whatever_order_its_events_come() -> None:
     desk = Desk(**AWAY)
     uses = [

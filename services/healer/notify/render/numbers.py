@@ -24,11 +24,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def counted(number: int, what: str) -> str:
-    """Return how many of something, e.g. ``1 step``, ``3 steps``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def moment(time_ms: int) -> str:
     """A time for people, e.g. ``2024-01-01 10:00:00 UTC``."""
     return f"{at_ms(time_ms):%Y-%m-%d %H:%M:%S} UTC"

@@ -21,10 +21,10 @@ from services.healer.model.narrative import (
     Strange,
     Verified,
 )
-from services.healer.notify.render.numbers import counted, percent
+from services.healer.notify.render.numbers import percent
 from shared.contracts.alerts import SeriesRef
 from shared.items import ITEMS
-from shared.quantity import quantity
+from shared.quantity import counted, quantity
 from shared.time_zones import at_ms
 
 _WITHOUT_DATE = timedelta(hours=20)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.healer.model.notice import ENDINGS, Line, Notice, Summary
-from services.healer.notify.render.numbers import counted, moment, one_line, span
+from services.healer.notify.render.numbers import moment, one_line, span
 from services.healer.notify.render.tables import aligned, evidence
 from services.healer.notify.render.title import amount, is_foreign, word
-from shared.quantity import quantity
+from shared.quantity import counted, quantity
 from shared.visible import visible
 
 

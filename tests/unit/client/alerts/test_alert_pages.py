@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +21,7 @@ from services.client.handlers import job_event
 from services.client.healer_api import HealerUnavailable
 from services.client.main import _OF_ALERTS
 from services.client.questions import Questions
-from shared.contracts import DeadLettersAnswered, DeadLettersAsk, JobFailed, Message
+from shared.contracts import DeadLettersAnswered, DeadLettersAsk, JobFailed, JobRunning, Message
 from shared.service import Context
 from tests.unit.client.alerts.events import (
     ALERT,
@@ -257,11 +256,11 @@ def test_the_overview_says_what_keeps_critical_alerts_from_people(desk: Desk) ->
     class Healer:
         known = True
 
-        def ask(self, *path: str, timeout: float) -> httpx.Response:
-            asked.append((path, timeout))
+        def glance(self, *path: str) -> Any:
+            asked.append(path)
             if len(asked) > 1:
                 raise HealerUnavailable
-            return httpx.Response(200, json=answer)
+            return answer
 
     reaching = Reaching(Healer(), lambda: clock[0])
     desk.app.state.client = replace(desk.app.state.client, reaching=reaching)
@@ -348,6 +347,29 @@ def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(
     assert "cpu.user on taken" not in wall
     assert "3 open alerts, 2 open predictions" in wall
     assert NOW.strftime("%Y-%m-%d") in page
+
+
+def test_each_job_is_on_the_overview_once_and_a_predicted_alarm_leads_to_its_page(
+    desk: Desk,
+) -> None:
+    now = datetime.now(UTC)
+    failed = {"state": "failed", "failure_class": "user_error", "reason": "exit code 1"}
+    for n in range(3):
+        failure = JobFailed(job_id=f"bad-{n}", name="digits", sequence=1, at=now, **failed)
+        desk.hear(job_event, failure)
+    going = {"state": "running", "attempt": 1}
+    desk.hear(job_event, JobRunning(job_id="good", name="digits", sequence=1, at=now, **going))
+    soon_ms = round((now + timedelta(minutes=30)).timestamp() * 1000)
+    for n, host in enumerate(("web-1", "web-2")):
+        series = {"host": host, "item": "cpu.user"}
+        hear(desk, predicted(event_id=an_id(host), series=series, earliest_ms=soon_ms + n))
+    series = {"host": "web-1", "item": "cpu.user"}
+    hear(desk, changed(1, "predicted", alert_id=ALERT, series=series))
+    page = text_of(desk, "/")
+    for job_id in ("bad-0", "bad-1", "bad-2", "good"):
+        assert page.count(f'href="/jobs/{job_id}"') == 1, job_id
+    assert f'<a href="/alerts/{ALERT}"><bdi>cpu.' in page
+    assert '<a href="/metrics/series?host=web-2' in page
 
 
 def test_forecasts_are_filtered_and_say_what_would_be_done(desk: Desk) -> None:

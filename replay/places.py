@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from shared.storage import S3Store
 
 _SCHEME = "s3://"
+_LONGEST_NAME = 50
+"""Characters, of which each may take four bytes."""
 
 
 def fetched(places: Sequence[str], folder: Path) -> list[Path]:
@@ -69,7 +71,8 @@ def _keys(bucket: str, key: str) -> list[str]:
 def _fetch(bucket: str, key: str, folder: Path) -> Path:
     from shared.storage import StorageError
 
-    path = folder / f"{len(list(folder.iterdir())):06}-{Path(key).name}"
+    # A key may be longer than a file's name; its end has the suffix that tells the kind of file.
+    path = folder / f"{len(list(folder.iterdir())):06}-{Path(key).name[-_LONGEST_NAME:]}"
     try:
         _store().fetch(bucket, key, path)
     except StorageError as error:

@@ -15,19 +15,26 @@ from hashlib import blake2b
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Annotated, BinaryIO, Self
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from replay.partitions import Emitted, Kept, ordered, slim
 from replay.sources import UnreadableError
+from replay.version import replay_version
 from services.predictor.ledger import Score
 from shared.contracts.message import message_types
 from shared.samples import SampleBatch
 
 _END = b"end"
+_LONGEST_LINE = 64 * 2**20
+"""Bytes; no event with its curves is nearly as long."""
+_MOST_SHARES, _MAX_TOLD = 100_000, 20
+_TURNS = (b"0", b"1")
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Time = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
 class Share(BaseModel):
@@ -35,9 +42,9 @@ class Share(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    number: int
+    number: _Count
     """Counted from 0, as Kubernetes counts the pods of an indexed Job."""
-    of: int
+    of: Annotated[int, Field(ge=1, le=_MOST_SHARES)]
 
     @classmethod
     def parsed(cls, text: str) -> Self:
@@ -47,10 +54,14 @@ class Share(BaseModel):
             ValueError: it is not written like this.
         """
         number, _, of = text.partition("/")
-        if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
-            msg = f"a share is written as 0/8, the first of eight, and not {text!r}"
+        try:
+            share = cls.model_validate({"number": number, "of": of})
+        except ValidationError:
+            share = None
+        if share is None or share.number >= share.of:
+            msg = f"a share is written as 0/8, the first of eight, and not {text[:100]!r}"
             raise ValueError(msg)
-        return cls(number=int(number), of=int(of))
+        return share
 
 
 class Recording(BaseModel):
@@ -58,10 +69,10 @@ class Recording(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    machines: int
-    samples: int
-    begin_ms: int
-    end_ms: int
+    machines: _Count
+    samples: _Count
+    begin_ms: _Time
+    end_ms: _Time
     digest: str
     """Of the samples, the length of a tick and the settings."""
 
@@ -69,9 +80,11 @@ class Recording(BaseModel):
     def of(cls, samples: SampleBatch, tick_ms: int, settings: Iterable[BaseModel]) -> Self:
         """Describe a recording and how it is replayed."""
         digest = blake2b(digest_size=16)
-        for column in (samples.host_code, samples.item_code, samples.time_ms, samples.value):
+        codes = (samples.host_code, samples.item_code, samples.label_code)
+        for column in (*codes, samples.time_ms, samples.value):
             digest.update(column.tobytes())
-        digest.update(orjson.dumps([tick_ms, list(samples.hosts), list(samples.items)]))
+        names = [list(each) for each in (samples.hosts, samples.items, samples.labels)]
+        digest.update(orjson.dumps([tick_ms, *names]))
         for each in settings:
             digest.update(each.model_dump_json().encode())
         times = samples.time_ms
@@ -87,6 +100,8 @@ class Recording(BaseModel):
 class _Head(BaseModel):
     share: Share
     recording: Recording
+    version: str = Field(default="an earlier version", max_length=1_000)
+    """Of the program that replayed it."""
 
 
 class _End(BaseModel):
@@ -101,7 +116,8 @@ def write(
     steps: Iterable[list[Emitted] | list[Kept]],
 ) -> None:
     """Write what a share's machines say; it is whole when its last line is there."""
-    output.write(_Head(share=share, recording=recording).model_dump_json().encode() + b"\n")
+    head = _Head(share=share, recording=recording, version=replay_version())
+    output.write(head.model_dump_json().encode() + b"\n")
     for tick, step in enumerate(steps):
         for each in step:
             if isinstance(each, Kept):
@@ -122,22 +138,49 @@ class Written:
         self._path, self._lines = path, lines
         self.kept: Kept | None = None
         try:
-            head = _Head.model_validate_json(lines.readline())
+            head = _Head.model_validate_json(lines.readline(_LONGEST_LINE))
         except ValidationError:
             raise UnreadableError(f"{path}: it was not written by --share") from None
-        self.share, self.recording = head.share, head.recording
+        self.share, self.recording, self.version = head.share, head.recording, head.version
 
     def __iter__(self) -> Iterator[tuple[int, Emitted]]:
-        """Each event with the number of its tick."""
-        for line in self._lines:
-            tick, _, rest = line.rstrip(b"\n").partition(b" ")
-            if tick == _END:
-                end = _End.model_validate_json(rest)
-                self.kept = Kept(end.series, end.scores)
+        """Each event with the number of its tick.
+
+        Raises:
+            UnreadableError: a line is none that ``write`` writes, or the last one is missing.
+        """
+        number, before = 1, 0
+        while line := self._lines.readline(_LONGEST_LINE):
+            number += 1
+            try:
+                found = _line(line, before)
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                text = f"line {number} was not written by --share of this version"
+                raise UnreadableError(f"{self._path}: {text}") from None
+            if isinstance(found, Kept):
+                self.kept = found
                 return
-            turn, _, text = rest.partition(b" ")
-            yield int(tick), _event(int(turn), text)
+            before, _ = found
+            yield found
         raise UnreadableError(f"{self._path}: its end is missing; replay this share again")
+
+
+def _line(line: bytes, before: int) -> tuple[int, Emitted] | Kept:
+    """The event of a line with its tick, which does not come ``before`` that of the last one.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: it is none that ``write`` writes.
+    """
+    if not line.endswith(b"\n"):
+        raise ValueError("a line has no end")
+    tick, _, rest = line.rstrip(b"\n").partition(b" ")
+    if tick == _END:
+        end = _End.model_validate_json(rest)
+        return Kept(end.series, end.scores)
+    turn, _, text = rest.partition(b" ")
+    if turn not in _TURNS or not tick.isdigit() or int(tick) < before:
+        raise ValueError("it is out of order")
+    return int(tick), _event(int(turn), text)
 
 
 def _event(turn: int, text: bytes) -> Emitted:
@@ -150,7 +193,7 @@ class Joined:
     """The shares of one replay, together.
 
     Raises:
-        UnreadableError: they are not the shares of one replay, each of them once.
+        UnreadableError: they are not the shares of one replay by one version, each of them once.
     """
 
     def __init__(self, stack: ExitStack, paths: Sequence[Path]) -> None:
@@ -159,14 +202,30 @@ class Joined:
         except OSError as error:
             raise UnreadableError(f"{error.filename}: {error.strerror}") from None
         self.recording = self._shares[0].recording
+        # Settings of different versions differ, too.
+        self._check_versions()
         if any(each.recording != self.recording for each in self._shares):
             raise UnreadableError("these shares are of different recordings or settings")
-        of = self._shares[0].share.of
-        if sorted(each.share.number for each in self._shares) != list(range(of)) or any(
-            each.share.of != of for each in self._shares
-        ):
-            found = ", ".join(f"{each.share.number}/{each.share.of}" for each in self._shares)
-            raise UnreadableError(f"every share is needed once; there are {found}")
+        self._check_numbers()
+
+    def _check_versions(self) -> None:
+        """Events of another version may differ in each byte, whatever the recording."""
+        by_version: dict[str, list[str]] = {}
+        for each in self._shares:
+            by_version.setdefault(each.version, []).append(_numbered(each.share))
+        if len(by_version) > 1:
+            told = "; ".join(f"{_some(of)} by {name}" for name, of in by_version.items())
+            raise UnreadableError(
+                f"these shares were replayed by different versions: {told};"
+                " replay all of them again with one"
+            )
+
+    def _check_numbers(self) -> None:
+        of, found = self._shares[0].share.of, [each.share for each in self._shares]
+        whole = len(found) == of and {each.number for each in found} == set(range(of))
+        if not whole or any(each.of != of for each in found):
+            told = _some([_numbered(each) for each in found])
+            raise UnreadableError(f"every share is needed once; there are {told}")
 
     def steps(self) -> Iterator[list[Emitted] | list[Kept]]:
         """The events of each tick that has any, in order, and last what is kept."""
@@ -174,3 +233,13 @@ class Joined:
         for _, events in groupby(merged, key=itemgetter(0)):
             yield ordered(event for _, event in events)
         yield [each.kept for each in self._shares if each.kept is not None]
+
+
+def _numbered(share: Share) -> str:
+    return f"{share.number}/{share.of}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The names, of very many only the first."""
+    left = len(names) - _MAX_TOLD
+    return ", ".join(names[:_MAX_TOLD]) + (f" and {left} more" if left > 0 else "")

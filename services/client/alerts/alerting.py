@@ -9,7 +9,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.client.alerts.machines import STOPPED, STOPS
 from services.client.alerts.records import KEPT
-from shared.changes import with_changes
 from shared.contracts import (
     AlertingAsk,
     AlertingReported,
@@ -19,14 +18,17 @@ from shared.contracts import (
     SilenceChanged,
 )
 from shared.contracts.alerting import digest_of
+from shared.newest import is_overtaken
 from shared.service import Context
 from shared.store import Collection, Records, Store
 
-_SHOWN = tuple(state.value for state in RuleState if state is not RuleState.RETIRED)
+SHOWN = tuple(state.value for state in RuleState if state is not RuleState.RETIRED)
+"""The states of the rules that the healer has."""
 _ASKED_AGAIN = timedelta(minutes=10)
 _SILENT = timedelta(minutes=3)
 """The healer reports once a minute; after this time without a report what is known may be old."""
 T = TypeVar("T", SilenceChanged, CorrelationChanged)
+R = TypeVar("R", bound=BaseModel)
 
 
 class Report(BaseModel):
@@ -37,6 +39,8 @@ class Report(BaseModel):
     at: AwareDatetime
     muted: int
     asked_at: AwareDatetime | None = None
+    differs: bool = False
+    """Since everything was asked for last, what is known has been another at each report."""
 
     def is_old(self, now: datetime) -> bool:
         """Return whether the healer has been silent for longer than it should be."""
@@ -74,19 +78,38 @@ def correlation_changed(event: CorrelationChanged, ctx: Context) -> tuple[()]:
 def alerting_reported(event: AlertingReported, ctx: Context) -> tuple[Message, ...]:
     """Note that the healer works; ask for everything if something of it was missed.
 
-    So a new or restored database is filled, and so is one whose queue was purged.
+    So a new or restored database is filled, and so is one whose queue was purged. If that did not
+    help, the healer's own database was restored: what it does not know any more is forgotten.
     """
     known = ctx.records.get(REPORTS, "last")
-    if known is not None and event.at <= known.at:
+    if known is not None and (event.at == known.at or is_overtaken(event.at, known.at, ctx.now)):
         return ()
-    report = Report(at=event.at, muted=event.muted, asked_at=known.asked_at if known else None)
+    asked_at = known.asked_at if known else None
     # The health of machines is not in the digest: each is reported every quarter of an hour.
     differs = known is None or event.digest != _digest(ctx.records, event.at)
-    asks = differs and (report.asked_at is None or ctx.now - report.asked_at >= _ASKED_AGAIN)
-    if asks:
-        report = with_changes(report, asked_at=ctx.now)
+    asks = differs and (asked_at is None or abs(ctx.now - asked_at) >= _ASKED_AGAIN)
+    if asks and known is not None and known.differs:
+        _forget_all(ctx.records)
+    report = Report(
+        at=event.at,
+        muted=event.muted,
+        asked_at=ctx.now if asks else asked_at,
+        differs=differs and (asks or (known is not None and known.differs)),
+    )
     ctx.records.put(REPORTS, report)
     return (AlertingAsk(at=ctx.now),) if asks else ()
+
+
+def _forget_all(records: Records) -> None:
+    """Silences, rules and stops; the answer to the question brings those that there are."""
+    _forget(records, SILENCES)
+    _forget(records, RULES)
+    _forget(records, STOPS)
+
+
+def _forget(records: Records, collection: Collection[R]) -> None:
+    for each in records.find(collection):
+        records.delete(collection, collection.key(each))
 
 
 def _keep(collection: Collection[T], key: str, event: T, records: Records) -> None:
@@ -98,7 +121,7 @@ def _keep(collection: Collection[T], key: str, event: T, records: Records) -> No
 def _digest(records: Records, at: datetime) -> str:
     silences = (each for each in records.find(SILENCES) if each.ends_at > at)
     known = [(each.silence_id, each.sequence) for each in silences]
-    known += [(each.rule_id, each.sequence) for each in records.find(RULES, status=_SHOWN)]
+    known += [(each.rule_id, each.sequence) for each in records.find(RULES, status=SHOWN)]
     return digest_of(known, (each.hosts for each in records.find(STOPS, status=STOPPED)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime
+from datetime import UTC, datetime
 
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, Validati
 from services.client.alerts.records import KEPT
 from shared.changes import with_changes
 from shared.contracts import HealingSwitched, HealthReported
+from shared.newest import is_overtaken
 from shared.service import Context
 from shared.store import Collection, Store
 from shared.store.records import Memory
@@ -55,7 +56,7 @@ _LISTED = TypeAdapter(list[Stop])
 def health_reported(event: HealthReported, ctx: Context) -> tuple[()]:
     """Keep the newest report of a machine or a group."""
     known = ctx.records.get(HEALTH, HEALTH.key(event))
-    if known is None or known.at < event.at:
+    if known is None or _is_later(event.at, known.at, ctx.now):
         ctx.records.put(HEALTH, event)
     return ()
 
@@ -63,7 +64,7 @@ def health_reported(event: HealthReported, ctx: Context) -> tuple[()]:
 def healing_switched(event: HealingSwitched, ctx: Context) -> tuple[()]:
     """Keep the latest use of the switch for this pattern."""
     known = ctx.records.get(STOPS, event.hosts)
-    if known is None or known.at < event.at:
+    if known is None or _is_later(event.at, known.at, ctx.now):
         fields = event.model_dump(include={"hosts", "by", "reason", "at", "stopped"})
         ctx.records.put(STOPS, Stop.model_validate(fields))
     return ()
@@ -106,7 +107,11 @@ class Machines:
         with self._store.transaction() as records:
             known = records.get(STOPS, hosts)
             if hosts in listed:
-                if known is None or known.at < listed[hosts].at:
+                if known is None or _is_later(listed[hosts].at, known.at, datetime.now(UTC)):
                     records.put(STOPS, listed[hosts])
             elif known is not None and known.stopped:
                 records.put(STOPS, with_changes(known, stopped=False))
+
+
+def _is_later(at: datetime, known_at: datetime, now: datetime) -> bool:
+    return at != known_at and not is_overtaken(at, known_at, now)

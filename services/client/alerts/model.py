@@ -11,13 +11,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from services.client.alerts.actions import ACTIONS, ActionView
-from services.client.alerts.alerting import RULES, SILENCES, Alerting
+from services.client.alerts.alerting import RULES, SHOWN, SILENCES, Alerting
 from services.client.alerts.cases import CASES
 from services.client.alerts.filters import Filter, Group
 from services.client.alerts.handlers import MAX_EVENTS
 from services.client.alerts.judgements import JUDGEMENTS, Judgements
 from services.client.alerts.ledger import Ledger
-from services.client.alerts.machines import HEALTH, STOPS, Machines
+from services.client.alerts.machines import GOES_ON, HEALTH, STOPPED, STOPS, Machines
 from services.client.alerts.records import (
     ALERTS,
     CURVES,
@@ -35,7 +35,7 @@ from services.client.alerts.records import (
     Episode,
 )
 from shared.changes import with_changes
-from shared.contracts import ActionState
+from shared.contracts import ActionState, RuleState
 from shared.store import Collection, Records, Store
 
 MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
@@ -47,14 +47,17 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (EPISODES, (OTHER,), 40_000),
     (CURVES, None, 2_000),
     (CASES, None, 40_000),
-    (SILENCES, None, 5_000),
-    (RULES, None, 5_000),
+    (RULES, SHOWN, 5_000),
+    (RULES, (RuleState.RETIRED,), 5_000),
     (HEALTH, None, 20_000),
-    (STOPS, None, 1_000),
+    (STOPS, (STOPPED,), 1_001),
+    (STOPS, (GOES_ON,), 1_000),
     (JUDGEMENTS, None, 20_000),
 )
 """The collections, each with a status or None and the number of its newest records that are
 kept."""
+MAX_SILENCES = 5_000
+"""Those that end last are kept, so that ended ones push out none that is in force."""
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES, _MAX_ACTIONS = 100, 20
 _MAX_OF_A_HOST, _MAX_GROUPED = 200, 2_000
@@ -257,7 +260,15 @@ class AlertModel:
         self._forget(EPISODES, status=OPEN_PREDICTION, due_before=now - KEPT)
         for collection, status, most in MAX_KEPT:
             self._forget(collection, status=status, newest_first=True, offset=most)
+        self._forget_silences()
         self.ledger.prune()
+
+    def _forget_silences(self) -> None:
+        with self._store.transaction() as records:
+            many = sum(records.count(SILENCES).values()) - MAX_SILENCES
+            if many > 0:
+                for each in records.find(SILENCES, soonest_first=True, limit=many):
+                    records.delete(SILENCES, each.silence_id)
 
     def _forget(self, collection: Collection[Any], **which: Any) -> None:
         """Delete them in transactions of their own, so that messages are handled in between."""

@@ -32,7 +32,7 @@ def remediation_execute(
 def healing_stop(message: HealingStop, ctx: Context, *, host: str) -> Iterable[Message]:
     """Forbid further steps of remediations until healing is resumed."""
     if fnmatchcase(host, message.hosts):
-        kill_switch.stop(message, HALTS, ctx.records)
+        kill_switch.stop(message, HALTS, ctx.records, ctx.now)
     return ()
 
 

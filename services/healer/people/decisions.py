@@ -53,8 +53,8 @@ class Decisions:
     def healing_stop(self, message: HealingStop, ctx: Context) -> Iterator[Message]:
         """The kill switch: nothing starts any more; agents stop what is in progress."""
         # A use of the switch by the API is recorded there, and its message comes here as well.
-        if kill_switch.stop(message, SWITCHES, ctx.records):
-            yield self._switched(message, ctx, stopped=True)
+        if holds := kill_switch.stop(message, SWITCHES, ctx.records, ctx.now):
+            yield self._switched(holds, ctx, stopped=True)
 
     @collected
     def healing_resume(self, message: HealingResume, ctx: Context) -> Iterator[Message]:

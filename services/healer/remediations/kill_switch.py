@@ -6,11 +6,18 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from shared.changes import changed
 from shared.contracts.healing import HealingResume, HealingStop
+from shared.newest import is_overtaken
 from shared.store import Collection, Records
 
 _KEPT = timedelta(days=8)
 """Revocations are remembered for longer than any message waits to be delivered again."""
+
+
+MAX_PATTERNS = 1_000
+"""Patterns of machines that are stopped; a program on the broker may make up any number."""
+EVERYWHERE = "*"
 
 
 class Switch(BaseModel):
@@ -39,15 +46,26 @@ RESUMPTIONS = Collection(
 )
 
 
-def stop(message: HealingStop, switches: Collection[Switch], records: Records) -> bool:
-    """Turn the switch on unless it was revoked since; return whether the message is news."""
+def stop(
+    message: HealingStop, switches: Collection[Switch], records: Records, now: datetime
+) -> HealingStop | None:
+    """Turn the switch on unless it was revoked since; the message as it holds, None for no news.
+
+    Whoever may stop healing may stop it everywhere. So where too many patterns would be
+    remembered, everything is stopped rather than nothing.
+    """
+    old = records.get(switches, message.hosts)
+    if old is None and sum(records.count(switches).values()) >= MAX_PATTERNS:
+        reason = f"{message.hosts} was to be stopped, beside {MAX_PATTERNS} patterns of machines"
+        message = changed(message, hosts=EVERYWHERE, reason=reason)
+        old = records.get(switches, EVERYWHERE)
     switch = Switch(hosts=message.hosts, by=message.by, reason=message.reason, at=message.at)
-    old, resumed = records.get(switches, message.hosts), records.get(RESUMPTIONS, message.hosts)
-    if old == switch or (resumed is not None and message.at < resumed.at):
-        return False
-    if old is None or old.at <= message.at:
+    resumed = records.get(RESUMPTIONS, message.hosts)
+    if old == switch or (resumed and is_overtaken(message.at, resumed.at, now)):
+        return None
+    if old is None or not is_overtaken(message.at, old.at, now):
         records.put(switches, switch)
-    return True
+    return message
 
 
 def resume(
@@ -55,12 +73,12 @@ def resume(
 ) -> bool:
     """Turn the switch off unless it was thrown again since; return whether it was on."""
     resumed = records.get(RESUMPTIONS, message.hosts)
-    if resumed is None or resumed.at < message.at:
+    if resumed is None or not is_overtaken(message.at, resumed.at, now):
         forget_at = now + _KEPT
         resumed = Resumption(hosts=message.hosts, at=message.at, forget_at=forget_at)
         records.put(RESUMPTIONS, resumed)
     old = records.get(switches, message.hosts)
-    if old is None or old.at > message.at:
+    if old is None or is_overtaken(message.at, old.at, now):
         return False
     records.delete(switches, message.hosts)
     return True

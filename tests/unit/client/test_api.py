@@ -68,9 +68,9 @@ class Desk:
     def call(self, method: str, path: str, **options) -> httpx.Response:
         return asgi.request(self.transport, "http://127.0.0.1", method, path, **options)
 
-    def hear(self, handle, message) -> None:
+    def hear(self, handle, message, now=NOW) -> None:
         with self.store.transaction() as records:
-            handle(message, Context(NOW, "m", 1, records))
+            handle(message, Context(now, "m", 1, records))
 
 
 @pytest.fixture

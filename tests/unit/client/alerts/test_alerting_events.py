@@ -272,8 +272,8 @@ def test_what_a_person_made_shows_at_once_and_its_late_event_changes_nothing(
 def test_no_more_of_them_are_kept_than_is_allowed(
     healer: Healer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = [(alerting.SILENCES, None, 3), (alerting.RULES, None, 2)]
-    monkeypatch.setattr(bounds, "MAX_KEPT", tuple(kept))
+    monkeypatch.setattr(bounds, "MAX_KEPT", ((alerting.RULES, None, 2),))
+    monkeypatch.setattr(bounds, "MAX_SILENCES", 3)
     healer.put(*(silence(f"h{n}") for n in range(9)), *(rule(n) for n in range(9)))
     client = Client()
     client.hear(*healer.passed(), *healer.asked())
@@ -283,6 +283,94 @@ def test_no_more_of_them_are_kept_than_is_allowed(
     assert client.silences() == {}
 
 
+def test_silences_that_have_ended_push_out_none_that_is_in_force(
+    healer: Healer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "MAX_SILENCES", 3)
+    client = Client()
+    healer.put(silence("lasting", ends_at=NOW + timedelta(days=20)))
+    client.hear(*healer.passed())
+    for number in range(9):
+        healer.put(silence(f"short-{number}", ends_at=healer.now + timedelta(minutes=1)))
+        client.hear(*healer.passed())
+        healer.now += timedelta(hours=1)
+    client.model.prune(healer.now)
+    assert "lasting" in client.silences()
+
+
+def test_a_healer_restored_from_a_backup_is_believed_although_it_knows_less(
+    healer: Healer,
+) -> None:
+    healer.put(silence("h1", ends_at=NOW + timedelta(days=9)), rule(1))
+    stop = HealingStop(switch_id=an_id(1), hosts="web-*", by="Ann", at=NOW)
+    with healer.store.transaction() as records:
+        kill_switch.stop(stop, SWITCHES, records, NOW)
+    client = Client()
+    client.hear(*healer.passed())
+    client.hear(*healer.asked())
+    assert client.model.machines.stopped()
+
+    restored = Healer()
+    restored.put(silence("older", ends_at=NOW + timedelta(days=9)))
+    with restored.store.transaction() as records:
+        published = alerting_news.changed(
+            silence("h1", ends_at=NOW + timedelta(days=9), reason="before"),
+            Context(NOW - timedelta(days=1), "", 1, records),
+        )
+    restored.put(silence("h1", ends_at=NOW + timedelta(days=9), reason="before"))
+    for minute in range(1, 14):
+        restored.now = client.now = NOW + timedelta(minutes=minute)
+        if client.hear(*restored.passed()):
+            assert client.hear(*restored.asked()) == []
+    known = {name: each.reason for name, each in client.silences().items()}
+    assert known == {"h1": "before", "older": "moved"}
+    assert client.silences()["h1"].sequence == published.sequence
+    assert client.model.alerting.rules() == []
+    assert client.model.machines.stopped() == []
+    restored.now = client.now = NOW + timedelta(hours=2)
+    assert client.hear(*restored.passed()) == [], "both agree"
+
+
+def test_a_difference_that_comes_and_goes_makes_nothing_be_forgotten(healer: Healer) -> None:
+    client = Client()
+    healer.put(silence("h1", ends_at=NOW + timedelta(days=9)))
+    for minute in range(2):
+        healer.now = client.now = NOW + timedelta(minutes=minute)
+        client.hear(*healer.passed())
+        client.hear(*healer.asked())
+    for hour in range(1, 5):
+        healer.now = client.now = NOW + timedelta(hours=hour)
+        healer.put(silence(f"late-{hour}", ends_at=NOW + timedelta(days=9)))
+        changed, report = healer.passed()
+        assert client.hear(report), "the report overtakes the change"
+        assert "h1" in client.silences()
+        client.hear(changed)
+        healer.now = client.now = healer.now + timedelta(minutes=1)
+        assert client.hear(*healer.passed()) == []
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=400)])
+def test_a_healer_whose_clock_was_ahead_for_a_moment_is_heard_again(
+    healer: Healer, ahead: timedelta
+) -> None:
+    def reported(at: datetime, score: float) -> list[Message]:
+        health = {"name": "h7", "score": score, "verdict": "watch", "terms": (), "at": at}
+        switch = {"switch_id": an_id(round(score)), "hosts": "web-*", "by": "Ann", "at": at}
+        switched = HealingSwitched.model_validate(switch | {"stopped": score < 50})
+        healer.now = at
+        return [HealthReported.model_validate(health), switched, *healer.passed()]
+
+    client = Client()
+    client.hear(*reported(NOW + ahead, 61.0))
+    client.now = NOW + timedelta(minutes=2)
+    client.hear(*reported(client.now, 41.0))
+    health, report = client.model.machines.report_of("h7"), client.model.alerting.report()
+    assert health is not None
+    assert report is not None
+    assert (health.score, report.at) == (41.0, client.now)
+    assert [each.hosts for each in client.model.machines.stopped()] == ["web-*"]
+
+
 def test_the_reports_of_machines_and_the_stops_come_with_the_answer(healer: Healer) -> None:
     fields = {"name": "h7", "score": 61.0, "verdict": "watch", "terms": (), "at": NOW}
     health = HealthReported.model_validate(fields)
@@ -290,7 +378,7 @@ def test_the_reports_of_machines_and_the_stops_come_with_the_answer(healer: Heal
     resume = HealingResume(switch_id=an_id(2), hosts="db-*", by="Ann", at=NOW)
     with healer.store.transaction() as records:
         keep(records, [health])
-        kill_switch.stop(stop, SWITCHES, records)
+        kill_switch.stop(stop, SWITCHES, records, NOW)
         kill_switch.resume(resume, SWITCHES, records, NOW)
     client = Client()
     client.hear(HealingSwitched(switch_id=an_id(3), hosts="db-*", stopped=True, by="B", at=EARLIER))

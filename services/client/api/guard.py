@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.client.access import CALLER, STRANGER, Access
 from services.client.api.faults import shown
+from services.client.api.lasting import Lasting
 from services.client.api.packages import PATH as PACKAGES
 from services.client.api.rendering import ADDRESS, Render
 from services.client.callers import Callers, NoRights, Presented
@@ -73,14 +75,15 @@ class Guard:
         ADDRESS.set((scope["path"], scope.get("query_string", b"").decode(errors="replace")))
         try:
             self._admit(scope, headers)
-            if not static:
-                await self._identify(scope, headers)
+            lasting = None if static else await self._identify(scope, headers)
             if scope["method"] not in _SAFE and scope["path"] != PACKAGES:
                 receive = await _bounded(scope, headers, receive)
         except Refused as refused:
             await self._refuse(refused, scope, headers)(scope, receive, guarded)
         else:
-            await self._answer(scope, receive, guarded, headers)
+            with anyio.CancelScope() as answering:
+                sending = lasting.until_rights_end(guarded, answering) if lasting else guarded
+                await self._answer(scope, receive, sending, headers)
 
     async def _answer(
         self, scope: Scope, receive: Receive, guarded: Send, headers: Headers
@@ -113,8 +116,11 @@ class Guard:
             if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
                 raise Refused(403, "a page of another site may not change anything here")
 
-    async def _identify(self, scope: Scope, headers: Headers) -> None:
-        """Identifies the caller and enforces the role; no other code does."""
+    async def _identify(self, scope: Scope, headers: Headers) -> Lasting | None:
+        """Identifies the caller and enforces the role; no other code does.
+
+        None where nobody needs any rights.
+        """
         needed = self._access.needed(scope["method"], scope["path"])
         peer = scope["client"][0] if scope.get("client") else ""
         given = Presented(headers.get("authorization", ""), self._cookie(headers), peer, headers)
@@ -129,12 +135,13 @@ class Guard:
         CURRENT.set(session)
         CALLER.set(caller or STRANGER)
         if needed is None:
-            return
+            return None
         if caller is None:
             raise Refused(401, no_valid_token("BAROGRAPH_TOKEN"))
         if not caller.role.allows(needed):
             text = f"this needs the role {needed}; {caller.name} is {caller.role}"
             raise Refused(403, text)
+        return Lasting(self._callers, given, caller)
 
     def _cookie(self, headers: Headers) -> str:
         """The session's cookie; '' for none."""

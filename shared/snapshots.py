@@ -131,7 +131,11 @@ class _Store(ABC):
     def newest_first(self) -> Iterator[tuple[str, Stored]]:
         """See ``SnapshotStore``."""
         for name in self.names():
-            data = self.read(name)
+            try:
+                data = self.read(name)
+            except DamagedSnapshotError:
+                # Somebody has removed it since it was listed, as a store's own clean-up does.
+                continue
             self._needs[name] = earlier_of(data)
             yield name, Stored(data, self)
 

@@ -132,6 +132,16 @@ def test_a_snapshot_whose_earlier_one_was_lost_or_changed_is_refused(tmp_path: P
         newest.unpack()
 
 
+def test_a_snapshot_that_goes_while_it_is_looked_for_does_not_stop_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SnapshotDirectory(tmp_path)
+    store.write(5, Engine(EngineSettings()).snapshot())
+    listed = [f"{9:020d}.snapshot", *store.names()]
+    monkeypatch.setattr(store, "names", lambda: listed)
+    assert DetectorWorker(0, EngineSettings(), store).restore() == 5
+
+
 def test_two_owners_at_once_remove_nothing_of_each_other(tmp_path: Path) -> None:
     """One that was slow to notice that it lost the partition stores its state once more."""
     slow, heir = SnapshotDirectory(tmp_path), SnapshotDirectory(tmp_path)

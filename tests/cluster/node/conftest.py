@@ -49,7 +49,9 @@ def installation(kube_server: Kube, node: RealNode | None) -> Iterator[Release]:
 
 
 @pytest.fixture
-def release(installation: Release) -> Release:
-    """The chart, installed with its quickstart and ready."""
+def release(installation: Release) -> Iterator[Release]:
+    """The chart, installed with its quickstart and ready; no job of one test outlives it."""
     installation.ensure_installed()
-    return installation
+    yield installation
+    if installation.installed:
+        installation.end_jobs()

@@ -238,6 +238,18 @@ class Release:
         assert found is not None
         return found
 
+    def end_jobs(self) -> None:
+        """Cancel what a failed test has left: it would take the room of the next jobs."""
+        left = {
+            (pod.metadata.annotations or {}).get(_JOB_ID)
+            for namespace in (self.jobs_namespace, PROJECT_JOBS)
+            for pod in self.kube.core.list_namespaced_pod(namespace).items
+        }
+        for each in self.jobs() if left else []:
+            if each["job_id"] in left and each["state"] not in _ENDS:
+                self.tshell("cancel", each["job_id"])
+                self.wait_for_end(each["job_id"])
+
     def told(self, job_id: str) -> str:
         """All there is to say about a job, for a person."""
         return self.tshell("describe", job_id) + self.tshell("logs", job_id)

@@ -120,8 +120,7 @@ def _sizes(supervisor: psutil.Process) -> Sizes:
             times, memory = process.cpu_times(), process.memory_full_info()
         except psutil.NoSuchProcess:
             continue
-        # A supervisor's children are counted by themselves; those of the others have ended.
-        ended = 0.0 if process == supervisor else times.children_user + times.children_system
+        ended = times.children_user + times.children_system  # of the supervisor, the fork server
         sizes.cpu_s[name] += times.user + times.system + ended
         sizes.pss_mb[name] += memory.pss / 1e6
         sizes.rss_mb[name] += memory.rss / 1e6

@@ -145,6 +145,17 @@ def given(
     return found, unknown
 
 
+def anything_given(
+    service: str, common: Collection[str], env: Mapping[str, str], file: ConfigFile | None
+) -> bool:
+    """Return whether ``given`` could find a value or an unknown name for a service."""
+    own = f"BAROGRAPH_{service.upper()}_"
+    of_all = {f"BAROGRAPH_{name.upper()}" for name in common}
+    if any(variable.startswith(own) or variable in of_all for variable in env):
+        return True
+    return file is not None and any((*file.of_all(), *file.of(service)))
+
+
 def _of_no_service(name: str, common: Collection[str]) -> str:
     """The fault of a name at the file's top that no service has."""
     if name in SERVICES:

@@ -18,7 +18,15 @@ from rich.text import Text
 from shared.cli.options import AsJson, State
 from shared.embedded.stackfile import DEFAULT_STATE
 from shared.setting_names import OF_COMMANDS, SettingsError, meant
-from shared.setting_sources import DEFAULT, FILE, SERVICES, VARIABLE, ConfigFile, read_config
+from shared.setting_sources import (
+    DEFAULT,
+    FILE,
+    SERVICES,
+    VARIABLE,
+    ConfigFile,
+    anything_given,
+    read_config,
+)
 from shared.settings import ServiceSettings
 from shared.terminal import table_width
 from shared.visible import visible
@@ -145,6 +153,8 @@ def faults_of(file: ConfigFile | None, env: Mapping[str, str]) -> list[str]:
     """Every unknown name and every bad value of a service's settings, each once."""
     found: list[str] = []
     for name in SERVICES:
+        if not anything_given(name, ServiceSettings.model_fields, env, file):
+            continue  # loading its settings takes longer than anything else here
         try:
             settings_class(name).of(name, env, file)
         except ImportError as error:

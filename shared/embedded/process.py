@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, Self
 
 from shared.embedded.log_files import open_log
 from shared.embedded.patience import Patience
@@ -93,6 +94,24 @@ def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
+class Child(Protocol):
+    """A process that this one has started; ``subprocess.Popen`` is one."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return the exit code; ``subprocess.TimeoutExpired`` if too late."""
+        ...
+
+    def terminate(self) -> None:
+        """Send SIGTERM while it runs."""
+        ...
+
+
 class OwnedProcess:
     """A child in its own process group, which ends with this process.
 
@@ -110,7 +129,7 @@ class OwnedProcess:
         umask: int = _UMASK,
     ) -> None:
         with open_log(log) as output:
-            self._child = subprocess.Popen(
+            child = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -120,6 +139,17 @@ class OwnedProcess:
                 start_new_session=True,
                 umask=umask,
             )
+        self._own(child, log)
+
+    @classmethod
+    def of(cls, child: Child, log: Path) -> Self:
+        """A child that has been started already, in a group of its own, and writes to ``log``."""
+        process = cls.__new__(cls)
+        process._own(child, log)  # noqa: SLF001 - an instance of this class
+        return process
+
+    def _own(self, child: Child, log: Path) -> None:
+        self._child = child
         self.log = log
         self._gone = False
         self._killing = threading.Lock()

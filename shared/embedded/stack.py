@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
@@ -21,6 +22,7 @@ from shared.changes import changed
 from shared.embedded.asked_settings import AskedSettings
 from shared.embedded.broker import EmbeddedBroker, check_room
 from shared.embedded.files import close_to_others, own_directory
+from shared.embedded.forks import Forks, forks
 from shared.embedded.kept import WATCH_S, Kept, Service
 from shared.embedded.log_files import rotate
 from shared.embedded.mailbox import EmbeddedMailbox
@@ -75,6 +77,7 @@ class Stack:
     object_store: EmbeddedObjectStore = field(init=False)
     mailbox: EmbeddedMailbox = field(init=False)
     file: StackFile = field(init=False)
+    _forks: Forks | None = field(default=None, init=False)
     _failing: set[Path] = field(default_factory=set, init=False)
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
     _watchers: list[threading.Thread] = field(default_factory=list, init=False)
@@ -111,7 +114,9 @@ class Stack:
         self._stopping.clear()
         try:
             self.plan_addresses()
-            self._start_servers_and_services()
+            with forks(self._surroundings()) as self._forks:
+                self._start_servers_and_services()
+            self._forks = None
             self._start_watching()
             self.wait_ready()
             write_stack_file(self.state, self.file)
@@ -238,11 +243,14 @@ class Stack:
         )
 
     def _launch(self, name: str) -> OwnedProcess:
-        return OwnedProcess(
-            [sys.executable, "-m", self.modules[name]],
-            log=self.state / "log" / f"{name}.log",
-            env=self.environment(name),
-        )
+        module, log_file = self.modules[name], self.state / "log" / f"{name}.log"
+        environment = self.environment(name)
+        if self._forks:
+            try:
+                return self._forks.launch(module, log=log_file, env=environment)
+            except OSError as error:
+                log.warning("service_not_forked", service=name, reason=str(error))
+        return OwnedProcess([sys.executable, "-m", module], log=log_file, env=environment)
 
     def environment(self, name: str) -> dict[str, str]:
         """The environment a service is started with."""
@@ -255,15 +263,19 @@ class Stack:
         own = own_settings(name, self.file)
         if name == "task":
             own |= {"MEMBER_SIGNING_KEY": self.broker.signing_key, **self.jobs.settings()}
+        asked = self._asked.variables(name, own)
+        mine = settings | object_settings(name, self.file) | asked | {CONFIG: self.file.config}
+        return self._surroundings(mine)
+
+    def _surroundings(self, mine: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """What all services' environments have in common, and ``mine`` of one of them."""
         root = str(Path(__file__).parents[2])
         python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         return (
             dict(os.environ)
             | past_proxies(os.environ)
-            | settings
-            | object_settings(name, self.file)
-            | self._asked.variables(name, own)
-            | {CONFIG: self.file.config}
+            | {"BAROGRAPH_STATE_DIR": str(self.state)}
+            | dict(mine)
             | {"PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
             | dict(self.env)
         )

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from services.client.settings import ClientSettings
 from services.detector.settings import Settings as DetectorSettings
 from services.task.settings import TaskSettings
+from shared.cli import config as checks
 from shared.cli.application import app, main
 from shared.embedded.stack import MODULES, Stack
 from shared.setting_sources import SERVICES, read_config
@@ -70,6 +71,28 @@ def test_environment_counts_before_file_before_default(
     monkeypatch.setenv("BAROGRAPH_TASK_LOG_LEVEL", "INFO")
     assert TaskSettings.load("task").log_level == "INFO"
     assert ClientSettings.load("client").s3_bucket == "barograph"
+
+
+def test_only_settings_of_services_for_which_some_are_given_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    load = checks.settings_class
+    monkeypatch.setattr(checks, "settings_class", lambda name: loaded.append(name) or load(name))
+    path = tmp_path / "barograph.toml"
+
+    def checked(text: str, **environment: str) -> tuple[int, list[str]]:
+        loaded.clear()
+        path.write_text(text)
+        faults = checks.faults_of(read_config(path), {"HOME": "/", **environment})
+        return len(faults), list(loaded)
+
+    assert checks.faults_of(None, {"HOME": "/"}) == []
+    assert checked("") == (0, [])
+    assert checked("[task]\nno_such = 1\n") == (1, ["task"])
+    assert checked("", BAROGRAPH_HEALER_NO_SUCH="1") == (1, ["healer"])
+    assert checked("no_such = 1\n") == (1, list(SERVICES))
+    assert checked("", BAROGRAPH_METRIC_PARTITIONS="none") == (1, list(SERVICES))
 
 
 def test_check_names_every_fault_with_its_place_and_what_was_meant(

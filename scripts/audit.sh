@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Known vulnerabilities of everything that is locked; fails when one is found.
 #
-# What the advisory service does not know, or cannot be asked here, is counted and said.
+# Packages that the advisory service does not know, or cannot be asked about here, are counted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

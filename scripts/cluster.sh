@@ -26,7 +26,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/barograph/cluster
 hash_of() { (cd "$1" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-16); }
 bin=$cache/$(hash_of "$sources")/bin
 
-# What a program says its version is, in any words.
+# The version that a program prints, in whatever words.
 version_of() {
   case $(basename "$1") in
     kube-*|kubelet) "$1" --version ;;

@@ -75,7 +75,7 @@ choose_python() {
   done
 }
 
-# What is installed takes room, which an error in the middle of it says less clearly.
+# Packages take room: saying so first is clearer than an error in the middle of the installation.
 check_place() {
   local room
   [[ -w . ]] || fail "cannot write to $PWD: use a checkout of your own, or ask its owner to run this"
@@ -205,7 +205,7 @@ compile_modules() {
 compile_kernels() {
   local cache=${NUMBA_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/barograph/numba} wanted service
   local running=()
-  # Where nothing can be kept, each process compiles for itself.
+  # Each process compiles for itself where no cache can be written.
   { mkdir -p "$cache" && [[ -w $cache ]]; } 2>/dev/null || return 0
   wanted=$({
     grep -rlZ --include='*.py' 'shared\.compiled import' services shared | sort -z | xargs -0 cat

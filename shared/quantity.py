@@ -11,7 +11,7 @@ _STEP = 1024
 _WHOLE_FROM = 100
 """Numbers with three digits or more are shown without a fraction."""
 _TOO_LONG_FROM = 1e15
-"""Longer numbers are hard to read, and exceed a float's precision."""
+"""The digits of a number; with more it is hard to read, and exceeds a float's precision."""
 
 
 def counted(number: int, what: str) -> str:

@@ -25,7 +25,7 @@ from shared.topology import partition_of
 from shared.unavailable import Unavailable
 
 Keeps = Callable[[str], bool]
-"""Whether a machine, by its name, belongs to the new partition."""
+"""Return true if a machine, by its name, belongs to the new partition."""
 Select = Callable[[Mapping[str, Array], Keeps], dict[str, Array]]
 """The part of a service's snapshot that is about the machines to keep."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def problem_of(error: Mapping[str, Any]) -> str:
-    """What is wrong, without pydantic's word for where the check stands in the code."""
+    """The fault in words, without pydantic's prefix that names the kind of check."""
     return str(error["msg"]).removeprefix("Value error, ")
 
 

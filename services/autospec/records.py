@@ -44,7 +44,7 @@ class Rendezvous(BaseModel):
     least_epoch: int = 0
     """Least epoch of the next specification, as the task service demands it."""
     addresses: dict[str, str] = {}
-    """Where the members of the newest epoch listen, by name."""
+    """The addresses at which the members of the newest epoch listen, by name."""
     deadline: AwareDatetime | None = None
     due: AwareDatetime | None = None
     timed_out: bool = False
@@ -56,7 +56,7 @@ class Rendezvous(BaseModel):
         return [name for name in names if name not in self.reported]
 
     def reported_addresses(self) -> dict[str, str]:
-        """Where the members that have reported listen, by name."""
+        """The addresses of the members that have reported, by name."""
         return {name: each.address for name, each in self.reported.items()}
 
 

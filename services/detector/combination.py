@@ -57,8 +57,8 @@ class Combination(BaseModel):
 
     mode: Literal["surprise", "branch", "vote", "skyline", "panel"] = Field(
         "surprise",
-        description="What decides: surprise, the surprise score; branch, different detectors for "
-        "periodic and aperiodic series; vote, a majority of five detectors; skyline, a "
+        description="The way to decide: surprise, the surprise score; branch, different detectors "
+        "for periodic and aperiodic series; vote, a majority of five detectors; skyline, a "
         "majority of Skyline's nine; panel, the detectors that you name.",
     )
     periodic_needed: int = Field(

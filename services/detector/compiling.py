@@ -19,7 +19,7 @@ from shared.samples import decode, encode, from_rows
 
 _MODES: tuple[Literal["surprise", "skyline"], ...] = ("surprise", "skyline")
 _HOSTS = 2000
-"""More than the first tables hold, so that they are rebuilt."""
+"""A number of series that the first tables cannot hold, so that they are rebuilt."""
 _STEP_MS = 60_000
 
 

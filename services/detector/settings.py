@@ -36,10 +36,11 @@ class EngineSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     combination: Combination = Field(
-        default=Combination(), description="How the detectors' votes become a verdict."
+        default=Combination(), description="The way in which the detectors' votes become a verdict."
     )
     periodicity: Periodicity = Field(
-        default=Periodicity(), description="How it is decided whether a series has a daily rhythm."
+        default=Periodicity(),
+        description="The limits by which a series counts as one with a daily rhythm.",
     )
     detectors: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="The settings of detectors, by the detector's name."
@@ -212,7 +213,7 @@ class Settings(ServiceSettings):
     REGISTRIES: ClassVar = (REGISTRY,)
 
     engine: EngineSettings = Field(
-        default=EngineSettings(), description="How points are judged, as JSON."
+        default=EngineSettings(), description="The settings by which points are judged, as JSON."
     )
 
     overrides_file: Path | None = Field(
@@ -308,5 +309,5 @@ class Settings(ServiceSettings):
     )
     snapshots: Literal["file", "s3"] = Field(
         default="file",
-        description="Whether snapshots are kept in STATE_DIR or in the object store.",
+        description="The place of snapshots: STATE_DIR or the object store.",
     )

@@ -21,7 +21,7 @@ _MODELS = ("arima", "theta", "ridge", "ets", "holt")
 _DAY, _DAYS = 24, 8
 _HOST = "compiling"
 _HOSTS = 2000
-"""More than the first tables hold, so that they are rebuilt."""
+"""A number of series that the first tables cannot hold, so that they are rebuilt."""
 
 
 def compile_kernels() -> None:

@@ -181,7 +181,7 @@ class Forecasting:
 
     def _passage(self, one: _Ready, choice: Choice, found: Forecast) -> Passage:
         rhythm = one.clean_ups.next_in is not None
-        # Where clean-ups come in a rhythm, what has happened before includes them.
+        # Past crossings already include clean-ups that come in a rhythm.
         past = one.subject.history if rhythm else one.clean_ups.levelled
         return passage_of(
             dense(past),

@@ -1,4 +1,4 @@
-"""How wide a combination's 95 % interval is: by what the backtests missed, and by lasting steps.
+"""The width of a combination's 95 % interval: by the errors of the backtests, and by lasting steps.
 
 The members' own intervals suppose that their models hold. What the backtests missed, on each side
 and in half widths, corrects them: an interval that is too narrow is widened, and one that held

@@ -193,12 +193,12 @@ class Settings(ServiceSettings):
     REGISTRIES: ClassVar = (REGISTRY,)
 
     engine: EngineSettings = Field(
-        default=EngineSettings(), description="How series are forecast, as JSON."
+        default=EngineSettings(), description="The settings by which series are forecast, as JSON."
     )
     snapshot_every_s: float = Field(
         default=10, gt=0, description="The interval between two snapshots of the learned state."
     )
     snapshots: Literal["file", "s3"] = Field(
         default="file",
-        description="Whether snapshots are kept in STATE_DIR or in the object store.",
+        description="The place of snapshots: STATE_DIR or the object store.",
     )

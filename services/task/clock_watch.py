@@ -10,7 +10,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 NOTICED = timedelta(seconds=30)
-"""Less than this is the difference between two machines' clocks, and costs no more than itself."""
+"""A smaller jump is the difference between two machines' clocks, and is ignored."""
 
 
 class ClockWatch:

@@ -66,7 +66,7 @@ class MemberRecord(_Frozen):
 
     @property
     def has_run(self) -> bool:
-        """Whether this incarnation has started the program."""
+        """True if this incarnation has started the program."""
         return self.epoch >= 0
 
     def replaced(self) -> MemberRecord:
@@ -91,7 +91,7 @@ class PendingNote(_Frozen):
 
     @property
     def for_a_place(self) -> bool:
-        """Whether others have what it needs: no fault of its own, and no reason to give up."""
+        """True if others have what it needs: no fault of its own, and no reason to give up."""
         return self.cause in _PLACES
 
 
@@ -159,12 +159,12 @@ class JobRecord(_Frozen):
 
     @property
     def waits_for_a_place(self) -> bool:
-        """Whether nothing of the job is at work because the cluster has no room for it yet."""
+        """True if nothing of the job is at work because the cluster has no room for it yet."""
         return self.pending is not None and self.pending.for_a_place
 
     @property
     def incomplete(self) -> bool:
-        """Whether it runs while a replaced worker is still to join the others."""
+        """True if the job runs while a replaced worker is still to join the others."""
         return self.state is JobState.RUNNING and any(
             m.phase == "wanted" for m in self.members.values()
         )

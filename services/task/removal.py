@@ -79,7 +79,7 @@ class Removal:
             except StorageUnavailable:
                 raise
             except StorageError as error:
-                # What the store does not delete, such as a locked object, keeps its own job alone.
+                # An object that the store does not delete, such as a locked one, keeps its own job.
                 log.warning("removal_postponed", job=record.job_id, error=str(error))
                 continue
             reason = "removed on request" if record.removing else "kept long enough"

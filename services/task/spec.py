@@ -30,7 +30,7 @@ class MemberSpec(BaseModel):
 
     job: JobSubmit
     member: Member
-    primary: bool = Field(description="Whether its model is the job's model.")
+    primary: bool = Field(description="True: this member's model is the job's model.")
     directory: str = Field(description="Its own directory.")
     checkpoints: str = Field(description="Directory all members and incarnations share.")
     scratch: str = Field(

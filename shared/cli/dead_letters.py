@@ -53,7 +53,8 @@ def list_queues(state: State = DEFAULT_STATE, url: Url = "", as_json: AsJson = F
 def inspect(
     queue: Annotated[str, typer.Argument(help="The work queue, such as task.jobs.")],
     limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="How many dead letters to show, oldest first.")
+        int,
+        typer.Option(min=1, max=10_000, help="The number of dead letters to show, oldest first."),
     ] = 20,
     state: State = DEFAULT_STATE,
     url: Url = "",

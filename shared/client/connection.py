@@ -55,7 +55,7 @@ class Connection:
         if not where.url.startswith(("http://", "https://")):
             raise BadInputError(f"{where.url!r} is not an http address")
         if where.token and not _TOKEN.fullmatch(where.token):
-            # What httpx says of it repeats it, into a terminal or a log of CI.
+            # httpx's own message repeats the token, into a terminal or a log of CI.
             text = "the token is not usable: it has spaces, line ends or letters that no token has"
             raise BadInputError(text)
         try:

@@ -67,7 +67,7 @@ class Mirror:
         self._stopping = threading.Event()
         self._synced = threading.Event()
         self.refused = False
-        """Whether the API server lets nothing be seen here: no rights, or no such namespace."""
+        """True if the API server shows nothing here: no rights, or no such namespace."""
         self._watching: Watch | None = None
         self._thread = threading.Thread(target=self._follow, name=f"watch {path}", daemon=True)
 

@@ -50,7 +50,7 @@ class SilenceChanged(Message):
     owner: str = Field(max_length=200, description="The person or team to ask about it.")
     reason: str = Field(max_length=1000, description="Why it was made.")
     configured: bool = Field(
-        default=False, description="Whether it is a window of the settings, which nobody can end."
+        default=False, description="True: it is a window of the settings, which nobody can end."
     )
     recurrence: SilenceRecurrence | None = Field(
         default=None, description="The windows in which it mutes; null: all the time."

@@ -218,7 +218,7 @@ class AlarmPredicted(Message):
     time_ms: int = Field(description="Time of the last sample known, Unix milliseconds.")
     value: float = Field(description="The last value.")
     threshold: float
-    above: bool = Field(description="Whether the alarm is above (true) or below the threshold.")
+    above: bool = Field(description="True: the alarm is above the threshold; false: below.")
     crossing_ms: int = Field(description="The time at which the mean crosses, Unix milliseconds.")
     earliest_ms: int = Field(description="The time at which the nearer bound crosses.")
     latest_ms: int | None = Field(

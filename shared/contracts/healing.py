@@ -150,7 +150,7 @@ class ActionChanged(Message):
     expires: AwareDatetime | None = Field(default=None, description="Until when to decide.")
     by: str = Field(default="", description="The person who approved or refused it.")
     reason: str = Field(default="", description="The reason for this state, in words.")
-    undo: bool = Field(default=False, description="Whether it is undone if it does not help.")
+    undo: bool = Field(default=False, description="True: it is undone if it does not help.")
     at: AwareDatetime
 
 

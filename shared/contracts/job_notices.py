@@ -39,5 +39,5 @@ class JobNotify(Part):
         default=900,
         ge=10,
         le=2_678_400,
-        description="How many seconds a job may wait before it counts as waiting too long.",
+        description="The seconds that a job may wait before it counts as waiting too long.",
     )

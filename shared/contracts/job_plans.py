@@ -54,7 +54,7 @@ class JobPlanned(Message):
     memory_bytes: int = Field(description="Bytes of memory of all members together.")
     gpu: int = Field(default=0, description="GPUs of all members together.")
     fits_now: bool | None = Field(
-        default=None, description="Whether it could start at once; null: nobody can tell."
+        default=None, description="True: the job could start at once; null: nobody can tell."
     )
     waiting_reason: Sentence = Field(
         default="", description="The things it would wait for, in words."
@@ -65,5 +65,7 @@ class JobPlanned(Message):
         max_length=4 * len(Role),
         description="The objects that would be created, without secrets; for display.",
     )
-    checked: bool = Field(default=False, description="Whether the API server checked the objects.")
+    checked: bool = Field(
+        default=False, description="True: the API server has checked the objects."
+    )
     at: AwareDatetime

@@ -74,14 +74,14 @@ class JobSubmit(Message):
         default_factory=dict,
         description="Additional environment variables of the main program, at most 1 MiB in all.",
     )
-    chief: bool = Field(default=False, description="Whether a chief runs beside ps and workers.")
+    chief: bool = Field(default=False, description="True: a chief runs beside ps and workers.")
     ps: int = Field(default=0, ge=0, le=1000, description="Parameter servers (distribute).")
     workers: int = Field(default=0, ge=0, le=10_000, description="Workers (distribute).")
-    evaluator: bool = Field(default=False, description="Whether an evaluator runs as well.")
+    evaluator: bool = Field(default=False, description="True: an evaluator runs as well.")
     cluster_style: Literal["tf_config", "flags"] = Field(
         default="tf_config",
-        description="How the program learns its cluster: by TF_CONFIG, or also by --ps_hosts "
-        "--worker_hosts --job_name --task_index.",
+        description="The way in which the program learns its cluster: by TF_CONFIG, or also by "
+        "--ps_hosts --worker_hosts --job_name --task_index.",
     )
     success_policy: Literal["chief", "worker0", "all_workers"] | None = Field(
         default=None,
@@ -108,7 +108,7 @@ class JobSubmit(Message):
     )
     placement: Literal["any", "spread", "together"] = Field(
         default="any",
-        description="Whether members run on different nodes, on as few as possible, or on any.",
+        description="The nodes of the members: different ones, as few as possible, or any.",
     )
     volumes: tuple[Volume, ...] = Field(
         default=(),
@@ -149,12 +149,12 @@ class JobSubmit(Message):
     )
     elastic: bool = Field(
         default=False,
-        description="Whether a worker that was lost joins the running cluster again, at its old "
+        description="True: a worker that was lost joins the running cluster again, at its old "
         "address, instead of a new start of all members; for parameter servers with a chief.",
     )
     host_network: bool = Field(
         default=False,
-        description="Whether pods use the node's network; free ports are chosen at run time.",
+        description="True: pods use the node's network; free ports are chosen at run time.",
     )
     priority_class: KubernetesName | None = Field(
         default=None, description="The Kubernetes PriorityClass of its pods."
@@ -168,13 +168,13 @@ class JobSubmit(Message):
         default=3,
         ge=0,
         le=100,
-        description="How often members lost to infrastructure failures are replaced.",
+        description="The number of replacements of members lost to infrastructure failures.",
     )
     ttl_s: float = Field(
         default=604_800,
         ge=0,
         le=31_536_000,
-        description="How long record, logs and results are kept after the end.",
+        description="The time for which record, logs and results are kept after the end.",
     )
     submitted_by: str = Field(
         default="", max_length=128, description="The name of the submitter, for people."

@@ -123,7 +123,7 @@ class Message(Part):
     DEDUPE_BY: ClassVar[tuple[str, ...]] = ()
     """The fields that make two deliveries the same effect; none when every publish is its own."""
     ONCE: ClassVar[bool] = True
-    """Whether a second delivery must be kept from having an effect. False for what is published
+    """True if a second delivery must be kept from having an effect. False for what is published
     repeatedly and only ever says how things are now: remembering each would fill the inbox."""
 
     @classmethod

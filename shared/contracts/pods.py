@@ -30,7 +30,7 @@ class Toleration(Part):
     key: LabelKey = Field(description="The taint's key.", examples=["nvidia.com/gpu"])
     operator: Literal["Exists", "Equal"] = Field(
         default="Exists",
-        description="Whether any value of the taint is tolerated, or only `value`.",
+        description="`Exists` tolerates any value of the taint, `Equal` only `value`.",
     )
     value: LabelValue = Field(default="", description="The taint's value, with `Equal`.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
@@ -39,7 +39,7 @@ class Toleration(Part):
     seconds: int | None = Field(
         default=None,
         ge=0,
-        description="How long `NoExecute` is tolerated, in seconds; by default forever.",
+        description="The seconds for which `NoExecute` is tolerated; by default forever.",
     )
 
     @model_validator(mode="after")
@@ -121,7 +121,7 @@ class Scheduling(Part):
         default=(), max_length=16, description="Taints that are tolerated; by allow-list."
     )
     topology_spread: tuple[TopologySpread, ...] = Field(
-        default=(), max_length=8, description="How the job's members are spread."
+        default=(), max_length=8, description="The rules by which the job's members are spread."
     )
     runtime_class: KubernetesName | None = Field(
         default=None, description="The RuntimeClass of their pods; by allow-list."
@@ -140,7 +140,7 @@ class ServiceAccount(Part):
 
     name: KubernetesName
     token: bool = Field(
-        default=False, description="Whether the program receives its token for the API server."
+        default=False, description="True: the program receives its token for the API server."
     )
 
 
@@ -152,7 +152,7 @@ class Mount(Part):
     sub_path: RelativePath | None = Field(
         default=None, description="Only this directory or file of it."
     )
-    read_only: bool = Field(default=False, description="Whether the container may not write to it.")
+    read_only: bool = Field(default=False, description="True: the container may not write to it.")
 
 
 class Container(Part):

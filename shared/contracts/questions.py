@@ -62,7 +62,7 @@ class SeriesFound(Message):
     partition: int = Field(ge=0)
     partitions: int = Field(ge=1, description="The number of partitions.")
     series: Annotated[tuple[SeriesRef, ...], cut_to(MAX_FOUND)] = Field(max_length=MAX_FOUND)
-    more: bool = Field(default=False, description="Whether the partition has more of them.")
+    more: bool = Field(default=False, description="True: the partition has more of them.")
 
 
 class CurveAsk(Question):
@@ -88,7 +88,9 @@ class Curve(Part):
     )
     forecast: Annotated[tuple[BandPoint, ...], cut_to(500)] = Field(default=(), max_length=500)
     threshold: float | None = Field(default=None, description="The static alarm's.")
-    above: bool = Field(default=True, description="Whether the alarm is above the threshold.")
+    above: bool = Field(
+        default=True, description="True: the alarm is above the threshold; false: below."
+    )
     votes: Annotated[tuple[Vote, ...], cut_to(50)] = Field(
         default=(),
         max_length=50,
@@ -126,7 +128,7 @@ class ThresholdTry(Question):
 
     series: SeriesRef
     threshold: float
-    above: bool = Field(description="Whether the alarm is above the threshold.")
+    above: bool = Field(description="True: the alarm is above the threshold; false: below.")
     points: Annotated[tuple[Point, ...], cut_to(2000)] = Field(
         max_length=2000, description="The history to judge, oldest first."
     )

@@ -53,7 +53,7 @@ class EvidenceCollected(Message):
     family: str
     title: str = Field(description="The heading, e.g. 'Processes by CPU'.")
     rows: tuple[EvidenceRow, ...] = Field(default=(), max_length=50)
-    truncated: bool = Field(default=False, description="Whether a bound cut it short.")
+    truncated: bool = Field(default=False, description="True: a bound cut it short.")
     more: tuple[EvidenceTable, ...] = Field(
         default=(), max_length=10, description="Further looks: deleted files, kernel messages ..."
     )
@@ -180,6 +180,6 @@ class RemediationVerified(Message):
     remediation: Identifier
     before: float
     after: float
-    effective: bool = Field(description="Whether the value left the danger zone.")
-    saved: bool = Field(default=False, description="Whether a predicted alarm never had to fire.")
+    effective: bool = Field(description="True: the value left the danger zone.")
+    saved: bool = Field(default=False, description="True: a predicted alarm never had to fire.")
     at: AwareDatetime

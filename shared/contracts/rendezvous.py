@@ -196,11 +196,11 @@ class PodExited(_OfMember):
         description="The reason why the container stopped before or around the program, if any.",
     )
     infrastructure: bool = Field(
-        default=False, description="Whether ``fault`` is the platform's, so a retry may help."
+        default=False, description="True: ``fault`` is the platform's, so a retry may help."
     )
     witnessed: bool = Field(
         default=True,
-        description="Whether the program's end was seen; otherwise only the cluster knows it.",
+        description="True: the program's end was seen; otherwise only the cluster knows it.",
     )
     last_lines: LastLines = ()
     artifacts: Artifacts = ()

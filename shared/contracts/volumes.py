@@ -56,7 +56,7 @@ class EmptyDirectory(Part):
         default="1Gi", description="Its size limit; a pod that exceeds it is evicted."
     )
     memory: bool = Field(
-        default=False, description="Whether it is in memory, which counts towards the container's."
+        default=False, description="True: it is in memory, which counts towards the container's."
     )
 
 
@@ -104,12 +104,12 @@ class Volume(Part):
     )
     optional: bool = Field(
         default=False,
-        description="Whether pods start even if the ConfigMap or Secret does not exist.",
+        description="True: pods start even if the ConfigMap or Secret does not exist.",
     )
     sub_path: RelativePath | None = Field(
         default=None, description="Only this directory or file of it."
     )
-    read_only: bool = Field(default=False, description="Whether the program may not write to it.")
+    read_only: bool = Field(default=False, description="True: the program may not write to it.")
     roles: Roles = Field(default=(), description="The roles whose members have it; by default all.")
 
     @model_validator(mode="after")
@@ -141,7 +141,7 @@ class EnvironmentSource(Part):
     prefix: Annotated[str, Field(max_length=64, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = Field(
         default="", description="A prefix for each name."
     )
-    optional: bool = Field(default=False, description="Whether pods start without the object.")
+    optional: bool = Field(default=False, description="True: pods start without the object.")
     roles: Roles = Field(
         default=(), description="The roles whose members have them; by default all."
     )
@@ -201,7 +201,7 @@ class EnvironmentValue(Part):
         default=None, description="A ConfigMap; requires `key`."
     )
     key: ObjectKey | None = Field(default=None, description="The entry of that object.")
-    optional: bool = Field(default=False, description="Whether pods start without that entry.")
+    optional: bool = Field(default=False, description="True: pods start without that entry.")
     field: PodField | None = Field(default=None, description="A field of the pod.")
     label: LabelKey | None = Field(default=None, description="A label of the pod.")
     annotation: LabelKey | None = Field(default=None, description="An annotation of the pod.")

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 MAX_BYTES = 8 * 2**20
 """Size at which a log file is cut."""
 GENERATIONS = 2
-"""Older files kept beside each: ``task.log.1`` is the newer one."""
+"""The number of older files kept beside each: ``task.log.1`` is the newest of them."""
 
 
 def open_log(path: Path) -> BinaryIO:

@@ -104,7 +104,7 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
         self.last_error = ""
         self.closed_for_error = False
-        """Whether the broker closed the last connection because of a message sent on it."""
+        """True if the broker closed the last connection because of a message sent on it."""
         self.blocked = ""
         """The broker's reason to take nothing from publishers now, e.g. "low on memory"."""
         self.last_turn = time.monotonic()

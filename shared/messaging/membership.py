@@ -83,7 +83,7 @@ class Membership:
         self._connected_at: float | None = None
         self._echo_at: float | None = None
         self.leaving = False
-        """Whether this replica takes no share any more."""
+        """True if this replica takes no share any more."""
         self.error = ""
         """The broker's reason to refuse heartbeats, if it does."""
         self.holds: Callable[[], Iterable[int]] = tuple

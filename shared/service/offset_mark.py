@@ -14,7 +14,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _LAYOUT = struct.Struct("<qqqq")
-"""Whether a batch is in work, its offset; over which offset the process died, and how often."""
+"""A mark's parts: a batch is in work, its offset; the offset that killed the process, how often."""
 
 
 class OffsetMark:

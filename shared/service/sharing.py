@@ -42,7 +42,7 @@ class Sharing:
         self._since: dict[int, float] = {}
         self._at_rest = threading.Condition()
         self._left = False
-        """Whether a review has found that this replica leaves: no partition is taken any more."""
+        """True if a review has found that this replica leaves: no partition is taken any more."""
         membership.holds = lambda: [owner.partition for owner in owners if owner.owned]
         membership.changed = self._review
         membership.lost = self._lost

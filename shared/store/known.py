@@ -23,7 +23,7 @@ class KnownGroup:
     def __init__(self, records: Mapping[str, Any], *, complete: bool) -> None:
         self.records = dict(records)
         self.complete = complete
-        """Whether the group has no others."""
+        """True if all records of the group are known here."""
 
 
 class Known:

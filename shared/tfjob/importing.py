@@ -202,7 +202,7 @@ def _replicas(specs: Branch, findings: Findings, own_code: bool) -> dict[str, Re
 
 
 def _elastic(body: dict[str, Any], findings: Findings) -> dict[str, Any]:
-    """What stands for ``enableDynamicWorker``, where TensorFlow can take a worker back."""
+    """The setting for ``enableDynamicWorker``, where TensorFlow can take a worker back."""
     path = "spec.enableDynamicWorker"
     fits = body.get("chief") and body.get("ps") and not body.get("host_network")
     if fits and body.get("success_policy") is None:

@@ -27,7 +27,7 @@ def main() -> None:
     known = {name: value for name, value in os.environ.items() if is_the_platforms(name)}
     known = variables(command["env"], known)
     if command.get("env_from"):
-        # Which of them came from an object, and which from the image, is not known here.
+        # The variables of an object and of the image cannot be told apart here.
         known = {**os.environ, **known}
     argv = [expanded(word, known) for word in command["argv"]]
     os.environ.update(known)  # what execvp looks the program up with

@@ -23,7 +23,7 @@ class Holt(Forecaster):
 
     NAME: ClassVar[str] = "holt"
 
-    damped: bool = Field(False, description="Whether the trend fades with distance.")
+    damped: bool = Field(False, description="True: the trend fades with distance.")
 
     def least_points(self, season: int) -> int:
         """So many that a trend can be distinguished from noise."""

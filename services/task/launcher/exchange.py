@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.05
 _MAX_BYTES = 65_536
 _MAX_USED = 1e15
-"""More seconds or bytes than this are none."""
+"""A longer time or a larger number of bytes in a report is taken for a mistake."""
 _EXIT_CODES = range(-64, 256)
 """The exit codes a program can end with; negative are signals."""
 

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 _CODE = Path(services.__file__).parent.parent
 _SLACK_S = 86_400.0
-"""Longer than a launcher waits for an unavailable store or broker after its program has ended."""
+"""A time that exceeds a launcher's wait for an unavailable store or broker at its end."""
 
 Spec = Callable[[JobSubmit, Member, int | None], MemberSpec]
 

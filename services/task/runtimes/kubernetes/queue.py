@@ -1,4 +1,4 @@
-"""Where jobs stand in Kueue's queues, and how long those before them have waited."""
+"""The places of jobs in Kueue's queues, and the time that those before them have waited."""
 
 from __future__ import annotations
 

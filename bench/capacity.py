@@ -27,7 +27,7 @@ from bench.surroundings import surroundings
 from shared.service.shares import shares
 from shared.topology import partition_of
 
-MOST_STREAMS = 256
+MAX_STREAMS = 256
 """The largest number of sample streams that the settings allow."""
 _BUSY = 0.6
 """The part of a replica's processor that steady work may take; the rest is for catching up."""
@@ -167,9 +167,9 @@ def sized(load: Load, costs: Costs) -> Sizes:
             replicas_for(of_streams, rate * costs.predictor_us, forecast, room),
             replicas_for(of_streams, rate * costs.healer_us, 0.0, room),
         ]
-        if streams >= MOST_STREAMS or (all(found) and streams >= 2 * max(found)):
+        if streams >= MAX_STREAMS or (all(found) and streams >= 2 * max(found)):
             return _sizes(load, costs, of_streams, found)
-        streams = min(streams * 4, MOST_STREAMS)
+        streams = min(streams * 4, MAX_STREAMS)
 
 
 def _sizes(

@@ -82,6 +82,11 @@ def backfill(
     except (BackfillError, httpx.HTTPError, httpx.InvalidURL) as error:
         typer.echo(f"backfill stopped: {_place(error)}{error}", err=True)
         raise typer.Exit(2) from None
+    _report(sent)
+
+
+def _report(sent: Sent) -> None:
+    """Print the counts; exit with status 1 if the gateway refused samples."""
     typer.echo(f"{sent.samples:,} samples of {sent.series:,} series sent")
     if sent.left_out:
         typer.echo(f"left out, not finite: {sent.left_out:,}")

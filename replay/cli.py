@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from replay import options
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -40,46 +42,18 @@ _HEADS = (
 
 
 def replay(
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            help="Recorded series: CSV, Parquet or the JSON answer of a Prometheus range query; "
-            "`s3://BUCKET/KEY` is an object, `s3://BUCKET/PREFIX/` all below it."
-        ),
-    ],
+    files: options.Files,
     *,
-    tick: Annotated[
-        float, typer.Option(help="The virtual time of one step, in seconds.", min=0.001)
-    ] = 60,
-    detector: Annotated[str, typer.Option(help="The engine's settings, as JSON.")] = "",
-    predictor: Annotated[str, typer.Option(help="The engine's settings, as JSON.")] = "",
-    policy: Annotated[str, typer.Option(help="The healer's policy, as JSON.")] = "",
-    events: Annotated[
-        Path | None, typer.Option(help="Write every event to this file, one JSON object per line.")
-    ] = None,
-    processes: Annotated[
-        int,
-        typer.Option(
-            help="The number of processes that share the series; 0: chosen by the number of "
-            "cores and series.",
-            min=0,
-            max=64,
-        ),
-    ] = 0,
-    share: Annotated[
-        str,
-        typer.Option(
-            help="Replay only the machines of one share, such as `0/8` for the first of eight, "
-            "and write what they say to --to."
-        ),
-    ] = "",
-    to: Annotated[
-        str, typer.Option(help="The file or object that --share writes, for --join.")
-    ] = "",
-    join: Annotated[
-        bool, typer.Option("--join", help="The files are shares: put them together.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    tick: options.Tick = 60,
+    detector: options.EngineOption = "",
+    predictor: options.EngineOption = "",
+    policy: options.PolicyOption = "",
+    events: options.Events = None,
+    processes: options.Processes = 0,
+    share: options.ShareOption = "",
+    to: options.To = "",
+    join: options.JoinOption = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run recorded series through detector, predictor and policy in virtual time.
 

@@ -55,7 +55,12 @@ def try_detector(
         plot.write_text(svg(found))
     if as_json:
         typer.echo(json.dumps([one.report() for one in found]))
-        return
+    else:
+        _print(found)
+
+
+def _print(found: list[Trial]) -> None:
+    """Print each anomalous point, then the counts of each series."""
     for one in found:
         for verdict in one.anomalies:
             at = datetime.fromtimestamp(verdict.time_ms / 1000, UTC)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.contracts import HealthReported
 
-LEAST_LOST = 0.05
+MIN_SHOWN_LOSS = 0.05
 """Points; fewer are shown as none."""
 
 
@@ -92,7 +92,7 @@ def health_map(
         for report in reports
         if part in report.name.casefold() and fnmatchcase(report.name, wanted.hosts or "*")
     ]
-    of_term = [r for r in matching if not wanted.term or lost_by(r, wanted.term) >= LEAST_LOST]
+    of_term = [r for r in matching if not wanted.term or lost_by(r, wanted.term) >= MIN_SHOWN_LOSS]
     listed = [r for r in of_term if wanted.verdict in ("", r.verdict)]
     listed.sort(key=lambda r: (-lost_by(r, wanted.term), r.score, r.name))
     end = offset + limit
@@ -122,7 +122,7 @@ def _terms(reports: Sequence[HealthReported]) -> list[TermOnMap]:
     lost: dict[str, float] = {}
     for report in reports:
         for term in report.terms:
-            if term.lost >= LEAST_LOST:
+            if term.lost >= MIN_SHOWN_LOSS:
                 machines[term.name] += 1
                 lost[term.name] = lost.get(term.name, 0.0) + term.lost
     order = sorted(machines, key=lambda name: (-lost[name], name))

@@ -117,23 +117,12 @@ def given(
         env: the environment, which counts before the file.
         file: the file.
     """
-    own = f"BAROGRAPH_{service.upper()}_"
-    found: dict[str, Given] = {}
-    unknown: list[str] = []
-    for name, each in file.of_all() if file else ():
-        if name in common:
-            found[name] = each
-        else:
-            unknown.append(f"{each.origin}: {_of_no_service(name, common)}")
-    for name, each in file.of(service) if file else ():
-        if name in fields:
-            found[name] = each
-        else:
-            unknown.append(f"{each.origin}: no such setting{meant(name, fields)}")
+    found, unknown = ({}, []) if file is None else _of_file(file, service, fields, common)
     for name in common:
         variable = f"BAROGRAPH_{name.upper()}"
         if variable in env:
             found[name] = Given(env[variable], variable)
+    own = f"BAROGRAPH_{service.upper()}_"
     for variable, text in env.items():
         name = variable.removeprefix(own).lower()
         if not variable.startswith(own) or variable in OF_COMMANDS:
@@ -154,6 +143,25 @@ def anything_given(
     if any(variable.startswith(own) or variable in of_all for variable in env):
         return True
     return file is not None and any((*file.of_all(), *file.of(service)))
+
+
+def _of_file(
+    file: ConfigFile, service: str, fields: Collection[str], common: Collection[str]
+) -> tuple[dict[str, Given], list[str]]:
+    """The settings that a file gives a service, and a line for each unknown name."""
+    found: dict[str, Given] = {}
+    unknown: list[str] = []
+    for name, each in file.of_all():
+        if name in common:
+            found[name] = each
+        else:
+            unknown.append(f"{each.origin}: {_of_no_service(name, common)}")
+    for name, each in file.of(service):
+        if name in fields:
+            found[name] = each
+        else:
+            unknown.append(f"{each.origin}: no such setting{meant(name, fields)}")
+    return found, unknown
 
 
 def _of_no_service(name: str, common: Collection[str]) -> str:

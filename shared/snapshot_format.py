@@ -33,7 +33,7 @@ _INLINE, _EARLIER = struct.Struct("<BI"), struct.Struct("<BBQI16s")
 """A piece: 0 and its length, or 1, the number of the earlier snapshot, place, length and digest."""
 _DIGEST, _SHORT_DIGEST = 32, 16
 _PIECE = 2**20
-_LEAST_SHARED = 2**14
+_MIN_SHARED_BYTES = 2**14
 """Smaller pieces are always written: to name another snapshot would gain little."""
 _UNREADABLE = (
     ValueError,
@@ -117,7 +117,7 @@ def _framed(
     written: Written,
     codec: pa.Codec,
 ) -> Iterator[Bytes]:
-    shared = len(piece) >= _LEAST_SHARED
+    shared = len(piece) >= _MIN_SHARED_BYTES
     key = hashlib.sha256(piece).digest()[:_SHORT_DIGEST] if shared else b""
     place = earlier.get(key) if shared else None
     if place is not None:

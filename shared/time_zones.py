@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime
 
 LAST_MS = 253_370_764_800_000
 """The calendar's last year begins (Unix milliseconds); later times do not exist in every zone."""
-_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_FIRST_MOMENT, _LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def time_zone(name: str) -> ZoneInfo:
@@ -39,7 +39,7 @@ def in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        return _FIRST if moment.year == _FIRST.year else _LAST
+        return _FIRST_MOMENT if moment.year == _FIRST_MOMENT.year else _LAST_MOMENT
 
 
 def at_ms(time_ms: int) -> datetime:

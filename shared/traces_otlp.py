@@ -26,7 +26,7 @@ from shared.traces import Kind, Span
 _QUEUE = 8192
 _EVERY_MS = 2000
 _TRY_S = 5
-_LAST_S = 2.0
+_FLUSH_S = 2.0
 _ALL = 2**64
 _KINDS = {
     Kind.INTERNAL: SpanKind.INTERNAL,
@@ -81,7 +81,7 @@ class _Sender:
         # The processor's shutdown waits for half a minute if the collector is unavailable.
         last = threading.Thread(target=self._queue.shutdown, name="last spans", daemon=True)
         last.start()
-        last.join(_LAST_S)
+        last.join(_FLUSH_S)
 
 
 class _Counted(SpanExporter):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 KEPT_WEEKS = 13
 """So many weeks of results are kept: a quarter of a year."""
 _DAY_MS, _DAYS = 86_400_000, 7
-_FIRST = date(1969, 12, 29)
+_FIRST_MONDAY = date(1969, 12, 29)
 """The Monday of week 0."""
 Times = TypeVar("Times", int, "NDArray[np.int64]")
 
@@ -33,10 +33,10 @@ def week_numbered(name: str) -> int:
     True
     """
     year, _, number = name.partition("-W")
-    return (date.fromisocalendar(int(year), int(number), 1) - _FIRST).days // _DAYS
+    return (date.fromisocalendar(int(year), int(number), 1) - _FIRST_MONDAY).days // _DAYS
 
 
 def week_name(week: int) -> str:
     """A week as ISO 8601 writes it; OverflowError for one that no calendar has."""
-    year, number, _ = (_FIRST + timedelta(weeks=week)).isocalendar()
+    year, number, _ = (_FIRST_MONDAY + timedelta(weeks=week)).isocalendar()
     return f"{year}-W{number:02d}"

@@ -125,6 +125,15 @@ def _gone(job_id: str) -> bool | None:
     return True
 
 
+def _check_remediation(
+    predicted: dict[str, Any], verified: dict[str, Any], threshold: float
+) -> None:
+    if predicted["value"] >= threshold:
+        raise PartFailedError(f"it was predicted only at {predicted['value']:.0f} %")
+    if not verified["effective"]:
+        raise PartFailedError(f"cleaning left {verified['after']:.0f} %")
+
+
 def logs(scene: Scene) -> Iterator[Chapter]:
     """Logs fill a volume: predicted before the threshold, cleaned, verified, told."""
     scene.console.rule("logs fill a volume")
@@ -146,10 +155,7 @@ def logs(scene: Scene) -> Iterator[Chapter]:
     verified = scene.wait_for(
         "the verified remediation", lambda: _event(scene, "remediation.verified"), 120
     )
-    if predicted["value"] >= threshold:
-        raise PartFailedError(f"it was predicted only at {predicted['value']:.0f} %")
-    if not verified["effective"]:
-        raise PartFailedError(f"cleaning left {verified['after']:.0f} %")
+    _check_remediation(predicted, verified, threshold)
     if writer.poll() is not None:
         raise PartFailedError(f"what writes the logs ended by itself, with {writer.returncode}")
     if not (scene.volume / "app.log").exists():

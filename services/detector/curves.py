@@ -25,7 +25,7 @@ from shared.contracts.alerts import BandPoint, Point, Vote
 from shared.samples import labels_from, labels_text
 from shared.series import SeriesIndex
 
-_LAST_MS = 2**62
+_LATEST_TIME_MS = 2**62
 _BAND_STEP_MS, _BAND_POINTS = 900_000, 97
 """The band is sent for the last day, as finely as the time of day is remembered."""
 Longs = NDArray[np.int64]
@@ -156,4 +156,4 @@ class Curves:
 
 def _is_ordinary(point: Point) -> bool:
     """Return whether arrays hold it: a message may have any number."""
-    return abs(point.time_ms) < _LAST_MS and math.isfinite(point.value)
+    return abs(point.time_ms) < _LATEST_TIME_MS and math.isfinite(point.value)

@@ -12,7 +12,7 @@ import numpy as np
 
 from services.predictor.forecasters.base import Floats
 
-_LEAST, _MOST = 0.5, 10.0
+_MIN_WIDENING, _MAX_WIDENING = 0.5, 10.0
 """An interval is neither narrowed nor widened by more than this."""
 _SIDE = 0.975
 """The share of the values that each bound of a 95 % interval is to have on its inner side."""
@@ -46,8 +46,12 @@ def widening_of(curves: Floats, actual: Floats) -> Floats:
     largest = np.sqrt(own * own.max(axis=1, keepdims=True)) ** _TRUST
     found = np.maximum(largest, np.quantile(sides, _SIDE, axis=2))
     tested = misses.shape[1]
-    found = np.where(found < 1.0, np.maximum(found, _LEAST) ** (tested / (tested + _DOUBT)), found)
-    return np.asarray(np.where(own.any(axis=1)[:, None], np.clip(found, _LEAST, _MOST), 1.0))
+    found = np.where(
+        found < 1.0, np.maximum(found, _MIN_WIDENING) ** (tested / (tested + _DOUBT)), found
+    )
+    return np.asarray(
+        np.where(own.any(axis=1)[:, None], np.clip(found, _MIN_WIDENING, _MAX_WIDENING), 1.0)
+    )
 
 
 def widened(curves: Floats, widening: Floats, reach: int) -> Floats:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from services.predictor.forecasters.base import Floats
 from shared.columns import Array, Column, Columns
 
-_SLOW, _FAST = 1 / 168, 1 / 12
+_SLOW_WEIGHT, _FAST_WEIGHT = 1 / 168, 1 / 12
 _DEVIATIONS = 3.0
 _STRETCH = 0.5
 _MIN_POINTS = 24
@@ -47,7 +47,7 @@ class Nearness:
         points = state["points"][rows] + 1
         new = points == 1
         step = np.where(new, 0.0, values - state["last"][rows])
-        slow, fast = np.maximum(_SLOW, 1 / points), np.maximum(_FAST, 1 / points)
+        slow, fast = np.maximum(_SLOW_WEIGHT, 1 / points), np.maximum(_FAST_WEIGHT, 1 / points)
         mean = state["mean"][rows]
         mean += slow * (values - mean)
         extreme = state["extreme"][rows]
@@ -73,7 +73,7 @@ class Nearness:
         extreme = state["extreme"][rows]
         span = extreme + _STRETCH * (extreme - state["mean"][rows]) + ahead * slow
         # A new extreme reached by a steady rise: a trend has begun.
-        rising = (last >= extreme) & (fast > deviation * np.sqrt(_FAST))
+        rising = (last >= extreme) & (fast > deviation * np.sqrt(_FAST_WEIGHT))
         span = np.where(rising, span + ahead * fast, span)
         span[state["points"][rows] < _MIN_POINTS] = np.inf
         return np.asarray(np.minimum(walk, span) >= limits)

@@ -89,20 +89,14 @@ class Selector:
             widening = _widening(tested, weights)
             for row, at in enumerate(members):
                 if weights[:, row].any():
-                    why = _why(names, errors[:, row] * units[row], weights[:, row])
-                    down, up = widening[row].tolist()
-                    why["interval_widened"] = f"{down:.2f} times downwards, {up:.2f} upwards"
-                    why["kind"] = f"{behaviour.value}: {kinds[at].reason}"
-                    heaviest = np.argsort(-weights[:, row], kind="stable")
-                    found[at] = Choice(
-                        weights={
-                            names[n]: float(weights[n, row]) for n in heaviest if weights[n, row]
-                        },
-                        why=why,
-                        widening=(down, up),
+                    found[at] = _choice(
+                        names,
+                        errors[:, row] * units[row],
+                        weights[:, row],
+                        widening[row],
+                        kinds[at],
                         reach=tested.actual.shape[2],
                         step=steps[at],
-                        behaviour=behaviour,
                         points=len(histories[at]),
                     )
         return found
@@ -234,6 +228,34 @@ def _widening(tested: Backtest, weights: Floats) -> Floats:
     origins = range(tested.actual.shape[1])
     curves = np.stack([combined(tested.curves[:, :, at], weights) for at in origins], axis=1)
     return widening_of(curves, tested.actual)
+
+
+def _choice(
+    names: Sequence[str],
+    errors: Floats,
+    weights: Floats,
+    widening: Floats,
+    kind: Kind,
+    *,
+    reach: int,
+    step: int,
+    points: int,
+) -> Choice:
+    """The choice for one series, with the reasons that a person is told."""
+    down, up = widening.tolist()
+    why = _why(names, errors, weights)
+    why["interval_widened"] = f"{down:.2f} times downwards, {up:.2f} upwards"
+    why["kind"] = f"{kind.behaviour.value}: {kind.reason}"
+    heaviest = np.argsort(-weights, kind="stable")
+    return Choice(
+        weights={names[n]: float(weights[n]) for n in heaviest if weights[n]},
+        why=why,
+        widening=(down, up),
+        reach=reach,
+        step=step,
+        behaviour=kind.behaviour,
+        points=points,
+    )
 
 
 def _why(names: Sequence[str], errors: Floats, weights: Floats) -> dict[str, str]:

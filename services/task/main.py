@@ -65,8 +65,7 @@ def build(settings: TaskSettings) -> Service:
     ]
     closing = [runtime.close]
     if settings.tfjob_namespaces:
-        cluster = Cluster(settings.kubeconfig, may_act)
-        source = ClusterTFJobs(cluster, settings.tfjob_namespaces)
+        source = ClusterTFJobs(Cluster(settings.kubeconfig, may_act), settings.tfjob_namespaces)
         leading.append(source.start)
         projects = {place: project for project, place in settings.project_namespaces.items()}
         tfjobs = TFJobs(source, store, settings.s3_bucket, unit, context, submit, projects)

@@ -22,7 +22,7 @@ _WATCH_S = 240
 _SILENCE_S = 90.0
 _RESYNC_S = 1800.0
 _PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
-_LEAST_WATCH_S = 1.0
+_MIN_WATCH_S = 1.0
 """A watch that ends sooner was cut off, by a proxy for example: the next one waits a moment."""
 _PAGE = "500"
 
@@ -199,7 +199,7 @@ class Mirror:
                     self._cluster.get(self._path, **self._query, limit="1")
             finally:
                 watch.close()
-            if time.monotonic() - began < _LEAST_WATCH_S:
+            if time.monotonic() - began < _MIN_WATCH_S:
                 self._stopping.wait(_PAUSE_S)
 
     def _apply(self, event: Object) -> None:

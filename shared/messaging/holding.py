@@ -8,7 +8,7 @@ MAX_HELD_BYTES = 64 * 1024 * 1024
 NARROW_PREFETCH = 4
 """The number of messages of the largest size that the limit allows."""
 
-_LARGE_BYTES = 256 * 1024
+_SMALL_DELIVERY_BYTES = 256 * 1024
 _SMALL_ONES = 500
 """After this many consecutive small messages, the normal prefetch is restored."""
 
@@ -32,7 +32,7 @@ class Holding:
             narrow = self._bytes > MAX_HELD_BYTES and self._wide > NARROW_PREFETCH
             self.prefetch = NARROW_PREFETCH if narrow else self._wide
             return narrow
-        self._small = 0 if size > _LARGE_BYTES else self._small + 1
+        self._small = 0 if size > _SMALL_DELIVERY_BYTES else self._small + 1
         if self._small < _SMALL_ONES:
             return False
         self._small, self.prefetch = 0, self._wide

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shared.storage.presigned import PresignedAccess, PresignedStore
     from shared.storage.s3 import PART_BYTES, S3Store
 
-_LATE = {
+_IMPORTED_ON_USE = {
     "PART_BYTES": "shared.storage.s3",
     "PresignedAccess": "shared.storage.presigned",
     "PresignedStore": "shared.storage.presigned",
@@ -64,6 +64,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    if name not in _IMPORTED_ON_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATE[name]), name)
+    return getattr(importlib.import_module(_IMPORTED_ON_USE[name]), name)

@@ -23,6 +23,13 @@ _DUE_AT_ONCE = 1000
 _SCANNED_FIRST, _SCANNED_AT_ONCE = 110, 2_000
 
 
+def _statuses(status: str | AnyCollection[str] | None) -> list[str] | None:
+    """The statuses to look for, as they are stored; None for any."""
+    if status is None:
+        return None
+    return [fitted(s, STATUS_WIDTH) for s in ([status] if isinstance(status, str) else status)]
+
+
 class Records:
     """The records of one store within one transaction.
 
@@ -151,9 +158,7 @@ class Records:
         With ``memory``, a record that is as it was gives the very model it gave last time, and
         costs no parsing: for who reads the same ones over and over. Memory then holds these.
         """
-        statuses = [status] if isinstance(status, str) else status
-        statuses = None if statuses is None else [fitted(s, STATUS_WIDTH) for s in statuses]
-        group = fitted_or_none(group)
+        statuses, group = _statuses(status), fitted_or_none(group)
         if limit is None and due_before is not None:
             limit = _DUE_AT_ONCE
         plain = memory is None and due_before is None and not soonest_first
@@ -163,12 +168,7 @@ class Records:
                 return read
         if group is None or group in self._groups.get(collection.name, ()):
             self._write(collection.name)
-        asked = {
-            "most": limit,
-            "status": statuses,
-            "group_key": group,
-            "due": utc(due_before),
-        }
+        asked = {"most": limit, "status": statuses, "group_key": group, "due": utc(due_before)}
         values = {name: value for name, value in asked.items() if value is not None}
         values |= {"collection": collection.name, "skipped": offset}
         first: statements.First = "newest" if newest_first else "oldest"

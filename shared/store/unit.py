@@ -24,7 +24,7 @@ _HANDLED = select(INBOX.c.message_id).where(
 _NOTE = Prepared([column.name for column in INBOX.c], lambda _: INBOX.insert())
 _QUEUED = ("exchange", "routing_key", "message_id", "headers", "mandatory", "body")
 _ENQUEUE = Prepared([*_QUEUED, "created_at", "set_aside"], lambda _: OUTBOX.insert())
-_LAST = select(func.coalesce(func.max(OUTBOX.c.id), 0))
+_LAST_ID = select(func.coalesce(func.max(OUTBOX.c.id), 0))
 _AFTER = select(OUTBOX.c.id).where(OUTBOX.c.id > bindparam("last")).order_by(OUTBOX.c.id)
 
 
@@ -89,7 +89,7 @@ class Unit:
             for message in messages
         ]
         # There is no other writer during a unit, so all later ids are those of these rows.
-        last = self.connection.execute(_LAST).scalar_one()
+        last = self.connection.execute(_LAST_ID).scalar_one()
         _ENQUEUE.execute(self.connection, rows)
         ids = self.connection.execute(_AFTER, {"last": last}).scalars()
         return [replace(m, id=int(n)) for m, n in zip(messages, ids, strict=True)]

@@ -22,7 +22,7 @@ ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} | 
 """Replica types, in small letters, with the role of a job that each becomes."""
 
 
-_EARLIER = {f"kubeflow.org/{version}" for version in ("v1alpha2", "v1beta1", "v1beta2")}
+_EARLIER_VERSIONS = {f"kubeflow.org/{version}" for version in ("v1alpha2", "v1beta1", "v1beta2")}
 """Versions whose TFJobs differ from v1 only in where the run policy is."""
 _EARLY_POLICY = (
     "cleanPodPolicy",
@@ -79,15 +79,8 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
         raise NotImportableError([str(error)]) from error
     findings = Findings()
     root = Branch(found, "", findings)
-    body: dict[str, Any] = {}
     _kind(root, findings)
-    metadata = root.branch("metadata")
-    made_up = metadata.take("generateName", str)
-    body["name"] = metadata.take("name", str) or (made_up or "").rstrip("-.")
-    if not body["name"]:
-        findings.missing("metadata.name", "is missing; it becomes the job's name")
-    body |= notices(metadata, findings)
-    metadata.close(harmless=advice.METADATA)
+    body = _metadata(root.branch("metadata"), findings)
     spec = root.branch("spec")
     body |= _run_policy(_policy_branch(spec, findings), findings)
     policy = spec.take("successPolicy", str)
@@ -104,6 +97,17 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
         raise NotImportableError(faults, can_go_without=not findings.faults)
     left_out = [f"left out: {each}" for each in findings.surplus]
     return Imported(body, commands, tuple(_first([*left_out, *findings.notes], "notes")))
+
+
+def _metadata(metadata: Branch, findings: Findings) -> dict[str, Any]:
+    """The job's name, and what its annotations say about notices."""
+    made_up = metadata.take("generateName", str)
+    name = metadata.take("name", str) or (made_up or "").rstrip("-.")
+    if not name:
+        findings.missing("metadata.name", "is missing; it becomes the job's name")
+    body = {"name": name} | notices(metadata, findings)
+    metadata.close(harmless=advice.METADATA)
+    return body
 
 
 def write(commands: dict[str, dict[str, Any]], folder: Path) -> None:
@@ -127,7 +131,7 @@ def _listed(found: Any) -> Any:
 
 def _kind(root: Branch, findings: Findings) -> None:
     version, kind = root.take("apiVersion", str), root.take("kind", str)
-    if kind == "TFJob" and version in _EARLIER:
+    if kind == "TFJob" and version in _EARLIER_VERSIONS:
         findings.note("apiVersion", f"{version} is read as kubeflow.org/v1")
     elif (version, kind) != ("kubeflow.org/v1", "TFJob"):
         findings.fault("apiVersion, kind", f"must be kubeflow.org/v1 TFJob, not {version} {kind}")
@@ -257,15 +261,7 @@ def _together(
     body |= _by_role(replicas)
     if account := _same(replicas, "serviceAccountName", lambda r: r.account, findings):
         body["service_account"] = account
-    plans = {role: each.scheduling for role, each in replicas.items()}
-    if any(plan != body.get("scheduling", {}) for plan in plans.values()):
-        alike = all(plan == next(iter(plans.values())) for plan in plans.values())
-        body |= {"scheduling": next(iter(plans.values()))} if alike else {"role_scheduling": plans}
-    known = [each.resources for each in replicas.values()]
-    if known and all(each == known[0] for each in known):
-        body["resources"] = known[0]
-    else:
-        body["role_resources"] = {role: each.resources for role, each in replicas.items()}
+    _scheduling_and_resources(body, replicas)
     if own_code:
         pairs = _same(replicas, "env", lambda r: r.env, findings) or []
         words = _same(replicas, "args", lambda r: r.args, findings) or []
@@ -281,6 +277,19 @@ def _together(
         }
         for role, each in replicas.items()
     }
+
+
+def _scheduling_and_resources(body: dict[str, Any], replicas: dict[str, Replica]) -> None:
+    """Give the job one scheduling and one kind of resources where all roles have the same."""
+    plans = {role: each.scheduling for role, each in replicas.items()}
+    if any(plan != body.get("scheduling", {}) for plan in plans.values()):
+        alike = all(plan == next(iter(plans.values())) for plan in plans.values())
+        body |= {"scheduling": next(iter(plans.values()))} if alike else {"role_scheduling": plans}
+    known = [each.resources for each in replicas.values()]
+    if known and all(each == known[0] for each in known):
+        body["resources"] = known[0]
+    else:
+        body["role_resources"] = {role: each.resources for role, each in replicas.items()}
 
 
 def _by_role(replicas: dict[str, Replica]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from shared.validation import problem_of
 NOTIFY = "barograph.io/notify"
 NOTIFY_ON = "barograph.io/notify-on"
 NOTIFY_PENDING = "barograph.io/notify-pending-seconds"
-_MOST_LABELS = 32
+_MAX_LABELS = 32
 _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(JobLabels)
 
 
@@ -35,7 +35,7 @@ def _labels(branch: Branch, findings: Findings) -> dict[str, str]:
             label = _LABELS.validate_python({name: value}, strict=True)
         except ValidationError:
             label = {}
-        if label and len(found) < _MOST_LABELS:
+        if label and len(found) < _MAX_LABELS:
             found |= label
         else:
             left_out.append(name)

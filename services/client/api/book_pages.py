@@ -23,7 +23,7 @@ from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailab
 from services.client.hours import Row, day_of, strip
 from services.client.series.addresses import way_of
 from shared.contracts import CorrelationChanged, HealthReported
-from shared.health_map import LEAST_LOST, MapWanted, health_map
+from shared.health_map import MIN_SHOWN_LOSS, MapWanted, health_map
 
 _MACHINES_PAGE, _MAX_ALERTS = 300, 50
 _AUDIT_PAGE, _AUDIT_SEARCHED = 100, 5_000
@@ -213,8 +213,8 @@ def _lately(model: AlertModel, name: str) -> list[AlertView]:
 
 def _reported(health: HealthReported) -> dict[str, Any]:
     """A machine's report, with the terms that cost points apart from the many that do not."""
-    costly = [term for term in health.terms if term.lost >= LEAST_LOST]
-    fine = [term for term in health.terms if term.lost < LEAST_LOST]
+    costly = [term for term in health.terms if term.lost >= MIN_SHOWN_LOSS]
+    fine = [term for term in health.terms if term.lost < MIN_SHOWN_LOSS]
     return dict(health) | {"costly": costly, "fine": fine}
 
 

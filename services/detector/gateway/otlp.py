@@ -52,7 +52,7 @@ _MAX_ATTRIBUTES = 1000
 """A point or a resource may have so many; a series keeps a few dozen labels anyway."""
 _MAX_FAULTS = 20
 _METRICS = re.compile(rb'"resource(Metrics|_metrics)"')
-_EARLIER = (b'"instrumentationLibraryMetrics"', b'"scopeMetrics"')
+_OLD_AND_NEW_NAME = (b'"instrumentationLibraryMetrics"', b'"scopeMetrics"')
 """The field's name before OTLP 0.16, and since; it holds the same."""
 _FIRST_NS = 10**17
 """Times before 1973 are times in another unit, or none."""
@@ -102,7 +102,7 @@ def parsed(data: bytes, encoded: Otlp) -> ExportMetricsServiceRequest:
         if _METRICS.search(data) is None and data.strip() != b"{}":
             # All fields would be ignored, although the sender is told that they are stored.
             raise InvalidBatch(["not a metrics request: it has no resourceMetrics"])
-        data = data.replace(*_EARLIER)
+        data = data.replace(*_OLD_AND_NEW_NAME)
     (check_json if encoded is Otlp.JSON else check_protobuf)(data)
     try:
         if encoded is Otlp.JSON:

@@ -144,8 +144,7 @@ class Receiver:
         bad = columns.series[~good & (kind != IGNORED)]
         received.add([self.known.fault(int(number)) for number in np.unique(bad)])
         good &= self._in_time(columns, good, now_ms, ahead_ms, received)
-        for number in np.unique(columns.histograms):
-            received.add([f"{self.known.shown(int(number))}: native histograms are not supported"])
+        received.add(self._histograms(columns))
         if not good.all():
             columns = Samples(
                 columns.series[good], columns.time_ms[good], columns.value[good], columns.histograms
@@ -156,6 +155,11 @@ class Receiver:
         if received.taken:
             self._pending.append(columns)
         return received
+
+    def _histograms(self, columns: Samples) -> list[str]:
+        """A fault for each series that came as a native histogram."""
+        shown = (self.known.shown(int(number)) for number in np.unique(columns.histograms))
+        return [f"{series}: native histograms are not supported" for series in shown]
 
     def _note_sender(self, senders: Senders, sender: str, series: NDArray[np.int64]) -> None:
         """Publish machines that are new for the sender."""

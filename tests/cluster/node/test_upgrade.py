@@ -17,7 +17,7 @@ from tests.cluster.node.traffic import Traffic
 from tests.cluster.node.worker import RealNode
 from tests.waiting import eventually
 
-_AT_LEAST = 5
+_MIN_JOBS = 5
 _TWO_OF_EACH = {f"{service}.replicas": "2" for service in SERVICES}
 _THREE = [f"deployment/{NAME}-{each}" for each in ("client", "task", "healer", "gateway")]
 _THREE += [f"statefulset/{NAME}-{each}" for each in ("detector", "predictor")]
@@ -35,7 +35,7 @@ def test_an_upgrade_deaths_and_new_replicas_under_load_lose_no_job_and_no_alert_
     def submit_jobs() -> list[str]:
         """One job after the other, until the upgrade is over."""
         jobs: list[str] = []
-        while len(jobs) < _AT_LEAST or not stop.is_set():
+        while len(jobs) < _MIN_JOBS or not stop.is_set():
             jobs.append(release.submit_program("print('once')\n"))
         return jobs
 
@@ -53,7 +53,7 @@ def test_an_upgrade_deaths_and_new_replicas_under_load_lose_no_job_and_no_alert_
             stop.set()
         jobs = handed.result()
         if traffic is not None:
-            assert traffic.wait_for_alerts() > _AT_LEAST
+            assert traffic.wait_for_alerts() > _MIN_JOBS
     # Helm waits for the new pods to be ready, not for the old ones to be gone.
     eventually(
         lambda: not any(release.pods_of(name) & before for name in SERVICES),

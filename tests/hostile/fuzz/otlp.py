@@ -19,7 +19,7 @@ from tests.hostile.fuzz.door import Door, ViolationError, drawn
 from tests.hostile.fuzz.mutation import Parts
 from tests.hostile.fuzz.samples import NOW_MS, Judge
 
-_MOST_BYTES, _LATEST_MS = 1 << 20, NOW_MS + 60_000
+_MAX_BYTES, _LATEST_MS = 1 << 20, NOW_MS + 60_000
 _names = st.one_of(st.text(max_size=12), st.sampled_from(["cpu.idle", "host", "le", "__name__"]))
 _numbers = st.one_of(st.floats(), st.sampled_from([0.0, -1.0, 1e300, 5e-324]))
 _attributes = st.dictionaries(
@@ -89,7 +89,7 @@ class _Door:
     def enter(self, parts: Parts) -> str:
         try:
             request = parsed(parts[1], Otlp(parts[0].decode()))
-            translation = translated(request, self._totals, _MOST_BYTES, _LATEST_MS)
+            translation = translated(request, self._totals, _MAX_BYTES, _LATEST_MS)
             data = np.frombuffer(translation.body, dtype=np.uint8)
             received = self._receiver.read(data, Message.V1, _LATEST_MS, sender="fuzz")
         except InvalidBatch:

@@ -15,8 +15,8 @@ from services.client.records import CHUNKS, TALLIES, LogChunk
 from shared.contracts import JobFailed, JobRemoved, JobRunning, LogAppended, Member
 from tests.unit.client.test_api import NOW, Desk, event
 
-MOST = 250
-_HEAR = partial(handlers.log_appended, most=MOST)
+KEPT_CHUNKS = 250
+_HEAR = partial(handlers.log_appended, most=KEPT_CHUNKS)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_newest_chunks_are_listed_and_the_store_has_the_whole_log(desk: Desk
     desk.hear(handlers.job_event, event(JobRunning, 1, "running", attempt=1))
     write(desk, range(1_000))
     kept = listed(desk)
-    assert MOST <= len(kept) < MOST + 100
+    assert KEPT_CHUNKS <= len(kept) < KEPT_CHUNKS + 100
     assert kept[-1].chunk == 999
     assert desk.call("GET", "/api/v1/jobs/a/logs").text == "".join(f"{n}\n" for n in range(1_000))
 
@@ -120,7 +120,7 @@ def test_a_log_of_before_the_count_is_counted(desk: Desk, monkeypatch: pytest.Mo
         write(desk, range(700))
     assert len(listed(desk)) == 700
     write(desk, range(700, 702))
-    assert MOST <= len(listed(desk)) < MOST + 100
+    assert KEPT_CHUNKS <= len(listed(desk)) < KEPT_CHUNKS + 100
     assert listed(desk)[-1].chunk == 701
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.capacity import COSTS, MOST_STREAMS, Load, busiest_share, checked, sized
+from bench.capacity import COSTS, MAX_STREAMS, Load, busiest_share, checked, sized
 
 
 def test_machines_are_shared_out_by_the_platforms_own_hash_so_no_replica_is_average() -> None:
@@ -26,7 +26,7 @@ def test_more_machines_never_need_less_and_the_busiest_replica_keeps_up() -> Non
         for part in ("streams", "gateways", "judges", "predictors", "cores", "memory_gib"):
             assert getattr(smaller, part) <= getattr(larger, part), part
     assert all(each.busiest <= 0.85 for each in sizes)
-    assert all(each.judges <= each.streams <= MOST_STREAMS for each in sizes)
+    assert all(each.judges <= each.streams <= MAX_STREAMS for each in sizes)
 
 
 def test_a_load_that_no_number_of_replicas_carries_is_said_to_be_so() -> None:

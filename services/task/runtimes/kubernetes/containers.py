@@ -27,40 +27,44 @@ def ours(template: Template, submit: JobSubmit, name: str, way: str, group: str)
         # -P and no user site: nothing is ever imported from a directory that is written to.
         "command": ["python3", "-P", "-m", "services.task.launcher", way],
         "workingDir": str(PodPlaces.PRIVATE),
-        "env": [
-            {"name": "HOME", "value": str(PodPlaces.PRIVATE)},
-            {"name": "TMPDIR", "value": str(PodPlaces.PRIVATE)},
-            {"name": "PYTHONNOUSERSITE", "value": "1"},
-            {"name": "BAROGRAPH_GROUP", "value": group},
-            _from_field("BAROGRAPH_ROLES", f"metadata.annotations['{names.ROLES}']"),
-            _from_field(names.INDEX_VARIABLE, f"metadata.annotations['{names.INDEX}']"),
-            _from_field("BAROGRAPH_BASE", f"metadata.annotations['{names.BASE}']"),
-            _from_field("BAROGRAPH_FAILED", f"metadata.annotations['{names.FAILED}']"),
-            _from_field("BAROGRAPH_IGNORED", f"metadata.annotations['{names.IGNORED}']"),
-            (
-                {"name": "BAROGRAPH_HOST", "value": names.host(submit, group)}
-                if submit.elastic
-                else _from_field("BAROGRAPH_HOST", "status.podIP")
-            ),
-            _from_field("BAROGRAPH_POD", "metadata.name"),
-            _from_field("BAROGRAPH_NODE", "spec.nodeName"),
-            *_trusting(template),
-        ],
+        "env": [*_variables(submit, group), *_trusting(template)],
         "resources": _OURS,
         "securityContext": _confined(read_only=True),
-        "volumeMounts": [
-            {"name": "exchange", "mountPath": str(PodPlaces.EXCHANGE)},
-            {"name": "work", "mountPath": str(PodPlaces.WORK)},
-            {"name": "checkpoints", "mountPath": str(PodPlaces.CHECKPOINTS)},
-            {"name": "private", "mountPath": str(PodPlaces.PRIVATE)},
-            {"name": "job", "mountPath": str(PodPlaces.SPEC), "readOnly": True},
-            *(
-                [{"name": "trust", "mountPath": str(PodPlaces.TRUST), "readOnly": True}]
-                if template.trust
-                else []
-            ),
-        ],
+        "volumeMounts": _mounts(template),
     }
+
+
+def _variables(submit: JobSubmit, group: str) -> list[Object]:
+    return [
+        {"name": "HOME", "value": str(PodPlaces.PRIVATE)},
+        {"name": "TMPDIR", "value": str(PodPlaces.PRIVATE)},
+        {"name": "PYTHONNOUSERSITE", "value": "1"},
+        {"name": "BAROGRAPH_GROUP", "value": group},
+        _from_field("BAROGRAPH_ROLES", f"metadata.annotations['{names.ROLES}']"),
+        _from_field(names.INDEX_VARIABLE, f"metadata.annotations['{names.INDEX}']"),
+        _from_field("BAROGRAPH_BASE", f"metadata.annotations['{names.BASE}']"),
+        _from_field("BAROGRAPH_FAILED", f"metadata.annotations['{names.FAILED}']"),
+        _from_field("BAROGRAPH_IGNORED", f"metadata.annotations['{names.IGNORED}']"),
+        (
+            {"name": "BAROGRAPH_HOST", "value": names.host(submit, group)}
+            if submit.elastic
+            else _from_field("BAROGRAPH_HOST", "status.podIP")
+        ),
+        _from_field("BAROGRAPH_POD", "metadata.name"),
+        _from_field("BAROGRAPH_NODE", "spec.nodeName"),
+    ]
+
+
+def _mounts(template: Template) -> list[Object]:
+    trust: Object = {"name": "trust", "mountPath": str(PodPlaces.TRUST), "readOnly": True}
+    return [
+        {"name": "exchange", "mountPath": str(PodPlaces.EXCHANGE)},
+        {"name": "work", "mountPath": str(PodPlaces.WORK)},
+        {"name": "checkpoints", "mountPath": str(PodPlaces.CHECKPOINTS)},
+        {"name": "private", "mountPath": str(PodPlaces.PRIVATE)},
+        {"name": "job", "mountPath": str(PodPlaces.SPEC), "readOnly": True},
+        *([trust] if template.trust else []),
+    ]
 
 
 def _trusting(template: Template) -> list[Object]:

@@ -108,22 +108,23 @@ def job(
         names.BASE: str(base),
     }
     queue = template.queue_of(submit)
-    metadata: Object = {
-        "name": names.group_name(submit.job_id, group),
-        "namespace": template.namespace_of(submit),
-        "labels": marks | ({names.QUEUE: queue} if queue else {}),
-        "annotations": notes,
-        **_owned(submit, owner_uid),
-    }
+    of_pods = marks | names.training_labels(submit, group, completions)
     pod = {
-        "metadata": {
-            "labels": marks | names.training_labels(submit, group, completions),
-            "annotations": notes,
-        },
+        "metadata": {"labels": of_pods, "annotations": notes},
         "spec": _pod(template, submit, group),
     }
-    spec = _spec(submit, completions) | {"suspend": bool(queue), "template": pod}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.group_name(submit.job_id, group),
+            "namespace": template.namespace_of(submit),
+            "labels": marks | ({names.QUEUE: queue} if queue else {}),
+            "annotations": notes,
+            **_owned(submit, owner_uid),
+        },
+        "spec": _spec(submit, completions) | {"suspend": bool(queue), "template": pod},
+    }
 
 
 def _owned(submit: JobSubmit, uid: str) -> Object:

@@ -65,17 +65,20 @@ class View:
         self._workloads: Mirrors | None = None
         self._queues = Queues(lambda: self._workloads.items() if self._workloads else ())
         if capabilities.kueue:
-            self._workloads = Mirrors(
-                cluster,
-                (capabilities.kueue, "workloads"),
-                namespaces,
-                keep=_keep_workload,
-                group=_owner,
-                on_deleted=self._queues.gone,
-            )
-            self._wanted.append(self._workloads)
+            self._follow_kueue(cluster, namespaces, capabilities.kueue)
         self._fates: dict[str, dict[tuple[str, int], Exit]] = {}
         self._homes: dict[str, str] = {}
+
+    def _follow_kueue(self, cluster: Cluster, namespaces: Sequence[str], version: str) -> None:
+        self._workloads = Mirrors(
+            cluster,
+            (version, "workloads"),
+            namespaces,
+            keep=_keep_workload,
+            group=_owner,
+            on_deleted=self._queues.gone,
+        )
+        self._wanted.append(self._workloads)
 
     def start(self) -> None:
         for mirror in (*self._needed, *self._wanted):

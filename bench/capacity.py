@@ -36,7 +36,7 @@ _BUSIEST = 0.85
 _REPLICA_GIB = 16
 """The memory of a judge and of a predictor; a replica's series may take 60 % of it."""
 _KEPT_DAYS = 7
-"""For so long the broker keeps samples in streams, if its disk and 20 GB a stream allow it."""
+"""The days for which the broker keeps samples in streams, within its disk and 20 GB a stream."""
 _STREAM_BYTES = 20e9
 _COPIES = 3
 """The copies that three broker nodes keep of a stream."""

@@ -68,7 +68,7 @@ class Parts:
         self._running: list[str] = []
 
     def rendezvous(self) -> Figures:
-        """From the last report until every member has the spec, by number of members."""
+        """The time from the last report until every member has the spec, by number of members."""
         directory, broker = self._rig.task.directory, self._rig.broker
         return {
             str(members): rendezvous(broker, directory, members)
@@ -142,7 +142,7 @@ class Parts:
         }
 
     def pending(self) -> Figures:
-        """From the scheduler's word on a pod until its job tells the reason."""
+        """The time from the scheduler's word on a pod until its job shows the reason."""
         rig = self._rig
         rig.nodes(1, cpu="4", memory="16Gi", gpu=1)
         until(lambda: False, 3)
@@ -161,7 +161,7 @@ class Parts:
         return spread(late)
 
     def end(self) -> Figures:
-        """From a launcher's last word until its pod is gone: one by one, then all the rest."""
+        """The time from a launcher's last message until its pod is gone: singly, then the rest."""
         rig, options = self._rig, self._options
         if not self._running:
             self._running = [f"end-{number}" for number in range(options.together + options.few)]
@@ -183,7 +183,7 @@ class Parts:
         return {"one_by_one": one, "together": together, **parts}
 
     def _events(self, handed: dict[str, float]) -> Figures:
-        """From handing a job over until its events were at a client."""
+        """The time from handing a job over until its events were at a client."""
         at = self._rig.events.at
         return {
             f"to_{kind}": spread(

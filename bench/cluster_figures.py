@@ -25,7 +25,7 @@ def spread(values: Iterable[float]) -> Figures:
 def launched(
     jobs: Created, pods: Created, handed: dict[str, float], timeout_s: float = 120
 ) -> Figures:
-    """From handing a job over until its objects were there, as a watch shows them."""
+    """The time from handing a job over until a watch shows its objects."""
     until(lambda: handed.keys() <= pods.seen.keys(), timeout_s)
     first = {
         name: [

@@ -23,7 +23,7 @@ from shared.service import Service
 from shared.settings import ServiceSettings
 
 RESULT = "seconds="
-"""Before the figure; libraries print things of their own."""
+"""The mark before the figure, as libraries print lines of their own."""
 _QUEUE = "bench"
 _PREFETCH = 500
 _ACK_EVERY = 50

@@ -101,7 +101,7 @@ def _read(data: Path, name: str, limits: list[list[str]]) -> File:
 
 @dataclass(frozen=True)
 class Curve:
-    """For every threshold, from the highest: what all alarms are worth, without weights."""
+    """The worth of all alarms, without weights, for every threshold from the highest on."""
 
     thresholds: Floats
     caught: Floats

@@ -49,7 +49,7 @@ class Members(threading.Thread):
         self._channel.start_consuming()
 
     def stop(self) -> None:
-        """From another thread."""
+        """Ask it to end; for another thread."""
         self._link.add_callback_threadsafe(self._channel.stop_consuming)
         self.join()
         self._link.close()

@@ -105,7 +105,7 @@ def _rest(service: str, replicas: Replicas, end: Callable[[Replica], None]) -> f
 
 
 def _worker(service: str, replicas: Replicas) -> Replica:
-    """One that works: the leader, or one of two that have half the partitions each."""
+    """A replica that works: the leader, or one of two that have half the partitions each."""
     if service == "healer":
         return replicas.leader()
     _until(lambda: all(_owned(each) == _PARTITIONS // 2 for each in replicas.running))

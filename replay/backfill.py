@@ -23,7 +23,7 @@ _TRIES = 8
 
 
 class BackfillError(Exception):
-    """It cannot go on; the text says why, and what has been sent until then stays."""
+    """The history cannot be sent on; the text says why. Samples sent before stay."""
 
 
 @dataclass

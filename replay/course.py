@@ -46,7 +46,7 @@ class ItemOutcome:
     """Episodes that left normal without reaching the threshold."""
 
     def plus(self, other: ItemOutcome) -> ItemOutcome:
-        """Both together."""
+        """The counts of both together."""
         names = [each.name for each in fields(self)]
         return ItemOutcome(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
@@ -193,5 +193,5 @@ def counts(events: Iterator[Emitted]) -> Counter[str]:
 
 
 def processes_for(samples: SampleBatch) -> int:
-    """One a core where there is enough for each to do."""
+    """The number of processes: one for each core, if there is enough for each to do."""
     return max(1, min(os.cpu_count() or 1, len(samples) // _SAMPLES_A_PROCESS))

@@ -62,7 +62,7 @@ class Partition:
     texts: bool
 
     def run(self) -> Iterator[list[Emitted] | Kept]:
-        """Each tick's events, and last what is kept."""
+        """Yields each tick's events, and last what is kept."""
         detector = Detector(self.detector)
         # Replicas enough: nothing waits for its turn.
         given: dict[str, int] = {"budget_per_step": 2**31}

@@ -74,7 +74,7 @@ class Recording(BaseModel):
     begin_ms: _Time
     end_ms: _Time
     digest: str
-    """Of the samples, the length of a tick and the settings."""
+    """The digest of the samples, the length of a tick and the settings."""
 
     @classmethod
     def of(cls, samples: SampleBatch, tick_ms: int, settings: Iterable[BaseModel]) -> Self:

@@ -53,7 +53,7 @@ _ORACLE = re.compile(
 )
 _PATH = re.compile(r"[/?#]")
 _END_OF_HOST = re.compile(r"[/?#;]")
-"""In a URL; ``jdbc:sqlserver://db7;user=…`` writes its settings behind a semicolon."""
+"""The end of a URL's host; ``jdbc:sqlserver://db7;user=…`` has settings behind a semicolon."""
 _OF_A_PATH = re.compile(
     r"(?!localhost/)[^/?#.:]+(?:/+[^/?#]+)+|"
     r"/(?!(?:var|run|tmp|dev|etc|proc|sys|opt|usr|home|srv|mnt)/)[^/?#]+(?:/+[^/?#]+)*"
@@ -71,7 +71,7 @@ _HARDWARE_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _SHARE = re.compile(r"\\\\([^\\]+)(?:\\.*)?|([^\\/:\s]+)\\[^\\]*")
 r"""Windows' ``\\server\share``, and SQL Server's ``server\instance``."""
 _TARGET = re.compile(r":[0-9]{1,5}(/|$)|://")
-"""In an ``instance`` that is the address of something scraped."""
+"""The signs of an ``instance`` that is the address of something scraped."""
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.:-]+")
 
 

@@ -68,7 +68,9 @@ def _mean_used_share(sums: Floats, counts: Floats) -> Floats:
 
 
 def _df_share(sums: Floats, counts: Floats) -> Floats:
-    """As ``df``: used / (used + available), with operands size, free, available, read-only."""
+    """The share that ``df`` shows: used / (used + available). Operands: size, free, available,
+    read-only.
+    """
     del counts
     used = sums[:, 0] - sums[:, 1]
     room = used + sums[:, 2]

@@ -299,5 +299,5 @@ def _traced(settings: ServiceSettings, service: str) -> AbstractContextManager[N
 
 
 def host_name() -> str:
-    """This machine's name."""
+    """Return this machine's name."""
     return socket.gethostname()

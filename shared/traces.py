@@ -60,7 +60,7 @@ class Span:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     def end(self, problem: str = "") -> None:
-        """It is over now."""
+        """End the span now."""
         self.end_ns, self.problem = time.time_ns(), problem
         export(self)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEPT_WEEKS = 13
-"""So many weeks of results are kept: a quarter of a year."""
+"""The weeks of results that are kept: a quarter of a year."""
 _DAY_MS, _DAYS = 86_400_000, 7
 _FIRST_MONDAY = date(1969, 12, 29)
 """The Monday of week 0."""

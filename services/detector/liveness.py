@@ -36,7 +36,7 @@ _NO_NAME = NameHashes().of([""])
 _STALE_BITS = 0x7FF0000000000002
 """Prometheus' staleness marker: a NaN that no computation gives."""
 _SENDERS = 4
-"""So many senders of one machine are remembered."""
+"""The number of senders that are remembered of one machine."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Presence(Enum):
     """The known state of a machine."""
 
     HERE = auto()
-    """It reported recently, or its state is unknown."""
+    """The machine reported recently, or its state is unknown."""
     SILENT = auto()
-    """It is reported as silent, by itself or with its sender."""
+    """The machine is reported as silent, by itself or with its sender."""
     LEFT = auto()
-    """Its series were ended with staleness markers."""
+    """The machine's series were ended with staleness markers."""
 
 
 class Liveness:
@@ -227,7 +227,7 @@ class Liveness:
                 yield self._about(sender, alive=False)
 
     def _sender_back(self, sender: int) -> Silence:
-        """Its machines that are not back with it are watched again."""
+        """Watch the machines again that did not come back with their sender."""
         state = self._state
         waiting = state["untold"] & (state["ended_ms"] <= state["value_ms"])
         waiting &= (state["sender"] == sender).any(axis=1)

@@ -55,7 +55,7 @@ class DetectorWorker(SnapshotWorker):
         super().snapshot(offset)
 
     def close(self) -> None:
-        """Its series count for the next owner."""
+        """Remove this replica's metrics of the series: the next owner counts them."""
         for stage, series in self._stages.items():
             SERIES.labels(stage).dec(series)
         self._stages = {}

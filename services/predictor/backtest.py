@@ -18,7 +18,7 @@ from services.predictor.forecasters.base import Floats
 from services.predictor.regime import at_present_pace
 
 _MIN_SHARE = 0.4
-"""This share of a history is left to forecast from at the first origin."""
+"""The share of a history that is left to forecast from at the first origin."""
 _HORIZONS, _REACH = 4, 6
 """A history of so many horizons is backtested over the whole horizon, a shorter one over a share of
 it: that leaves enough of it for the first origins."""

@@ -42,7 +42,7 @@ def compile_kernels() -> None:
 
 
 def _series() -> dict[str, Floats]:
-    """By item: a disk that fills and is cleaned up, and a memory that swings daily, with gaps."""
+    """Series by item: a disk that fills and is cleaned up, a memory with a daily swing and gaps."""
     steps = np.arange(_DAY * _DAYS, dtype=np.float64)
     noise = np.random.default_rng(1).normal(size=len(steps))
     gaps = np.where(steps % 40, 0.0, np.nan)

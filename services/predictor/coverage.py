@@ -70,7 +70,7 @@ class Coverage:
         return known, chance[known], came[known]
 
     def snapshot(self) -> dict[str, Array]:
-        """All columns."""
+        """The columns as arrays by name, for a snapshot."""
         return self.state.snapshot()
 
     def restore(self, arrays: Mapping[str, Array], size: int) -> None:

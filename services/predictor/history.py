@@ -115,7 +115,7 @@ class Histories:
         self.state.keep(rows[rows < self.state.size])
 
     def snapshot(self) -> dict[str, Array]:
-        """All columns."""
+        """The columns as arrays by name, for a snapshot."""
         return self.state.snapshot()
 
     def restore(self, arrays: Mapping[str, Array], size: int) -> None:

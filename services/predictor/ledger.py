@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from shared.weeks import KEPT_WEEKS
 
 MAX_ITEMS = 2_000
-"""So many items are scored in each partition. Senders choose their names, and may never stop."""
+"""The limit of items scored in each partition. Senders choose their names, and may never stop."""
 Outcome = Literal["hit", "false", "averted", "ended"]
 
 
@@ -28,7 +28,7 @@ class Episode(BaseModel):
     opened_ms: int
     crossing_ms: int
     deadline_ms: int
-    """After this the prediction was false."""
+    """The time after which the prediction counts as false."""
     without: int = 0
     """Forecasts in a row that did not cross."""
     clean_ups: int = 0
@@ -77,7 +77,7 @@ class Score(Judged):
     """Sum over hits: from the prediction to the alarm."""
 
     def plus(self, other: Score) -> Score:
-        """Both together."""
+        """The sum of both scores."""
         return Score(**{name: value + getattr(other, name) for name, value in self})
 
     @property
@@ -118,7 +118,7 @@ class Ledger(BaseModel):
     episodes: dict[int, Episode] = {}
     scores: dict[str, Score] = {}
     weeks: dict[str, dict[int, Judged]] = {}
-    """By item and week, of the newest weeks."""
+    """The scores by item and week, of the newest weeks."""
 
     def score(self, item: str) -> Score:
         """The item's score, made at first sight."""

@@ -79,7 +79,7 @@ class Nearness:
         return np.asarray(np.minimum(walk, span) >= limits)
 
     def snapshot(self) -> dict[str, Array]:
-        """All columns."""
+        """The columns as arrays by name, for a snapshot."""
         return self.state.snapshot()
 
     def restore(self, arrays: Mapping[str, Array], size: int) -> None:

@@ -169,7 +169,7 @@ class EngineSettings(BaseModel):
 
     @property
     def resolution_ms(self) -> int:
-        """At least one millisecond."""
+        """The step in milliseconds, at least one."""
         return max(1, round(self.resolution_s * 1000))
 
     def furthest(self, item: str) -> int:

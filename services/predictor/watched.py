@@ -22,7 +22,7 @@ from shared.series import SeriesIndex
 MAX_GAP_SHARE = 0.5
 """A series of which a larger share is missing is not forecast."""
 MAX_SERIES = 1_000_000
-"""So many series of a partition are kept; further ones are not forecast."""
+"""The number of series kept of a partition; further ones are not forecast."""
 _NEVER = np.iinfo(np.int64).min
 Longs = NDArray[np.int64]
 

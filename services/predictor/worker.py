@@ -97,7 +97,7 @@ class PredictorWorker(SnapshotWorker):
         )
 
     def close(self) -> None:
-        """Its lag and its ledger are the next owner's to show."""
+        """Remove this replica's metrics of lag and ledger: the next owner shows them."""
         FORECAST_LAG.dec(self._lag)
         self._lag = 0
         for gauge, labels in self._exported:

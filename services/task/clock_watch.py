@@ -27,7 +27,7 @@ class ClockWatch:
         self._read: tuple[datetime, float] | None = None
 
     def step(self, now: datetime) -> timedelta:
-        """By how much the clock was set since the last settled call; nothing if it only went on."""
+        """The time by which the clock was set since the last settled call; zero if it went on."""
         before, self._read = self._settled, (now, self._steady())
         if before is None:
             return timedelta()

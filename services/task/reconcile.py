@@ -89,7 +89,7 @@ class Reconciler:
         self._decisions = Decisions(unit, context)
 
     def run(self) -> None:
-        """One pass."""
+        """Make one pass over all jobs."""
         self._ensure_bucket()
         live, ctx = self._live()
         changed = self._runtime.changed()

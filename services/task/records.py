@@ -57,7 +57,7 @@ class MemberRecord(_Frozen):
 
     @property
     def member(self) -> Member:
-        """Its identity on the wire."""
+        """The member as messages name it."""
         return Member(role=self.role, index=self.index, incarnation=self.incarnation)
 
     @property
@@ -70,7 +70,7 @@ class MemberRecord(_Frozen):
         return self.epoch >= 0
 
     def replaced(self) -> MemberRecord:
-        """Its next incarnation, still to be started."""
+        """The member's next incarnation, still to be started."""
         return MemberRecord(role=self.role, index=self.index, incarnation=self.incarnation + 1)
 
 
@@ -202,7 +202,7 @@ PLANS = Collection("plans", PlanRequest, key=lambda r: r.asked.request_id)
 
 
 EARLY_CANCEL_KEPT = timedelta(minutes=30)
-"""For so long a cancel waits for its job: the last retry of a submit comes within 13 minutes."""
+"""The time for which a cancel waits for its job: a submit's last retry comes within 13 minutes."""
 MAX_EARLY_CANCELS = 10_000
 
 

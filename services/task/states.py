@@ -90,7 +90,7 @@ def wait(record: JobRecord, reason: str, now: datetime) -> tuple[JobRecord, JobA
 
 
 def start(record: JobRecord, now: datetime) -> tuple[JobRecord, JobStarting]:
-    """Its members are to be started."""
+    """The job's members are to be started."""
     record = _to(record, S.STARTING, now, waiting="")
     count = len(record.members)
     reason = f"starting {count} member{'s' * (count != 1)}"

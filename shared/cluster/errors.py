@@ -36,7 +36,7 @@ class Conflict(ClusterError):
 
 
 class Gone(ClusterError):
-    """This point of the history is no longer kept: list again."""
+    """The server no longer keeps the history from the given point on: list again."""
 
 
 class Forbidden(ClusterError):

@@ -50,7 +50,7 @@ class JobAccepted(JobEvent):
 
 
 class JobStarting(JobEvent):
-    """Its containers are being started."""
+    """The job's containers are being started."""
 
     TYPE: ClassVar[str] = "job.starting"
 

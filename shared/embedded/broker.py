@@ -37,7 +37,7 @@ _PLUGINS = (
 _SERVER = "lib/rabbitmq/bin/rabbitmq-server"
 _SIGNING_KEY = "signing key"
 _MIN_FREE_BYTES = 200_000_000
-"""With less free disk space the broker takes no messages."""
+"""The free disk space below which the broker takes no messages."""
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 30.0
 
@@ -99,7 +99,7 @@ class EmbeddedBroker:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code, None while the broker runs."""
         return self._node.exit_code if self._node else None
 
     # Life

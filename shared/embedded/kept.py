@@ -26,7 +26,7 @@ class Program(Protocol):
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs or before it is started."""
+        """The exit code, None while the program runs and before it is started."""
         ...
 
     def start(self) -> None:
@@ -62,13 +62,13 @@ class Kept:
         return self._pause_s >= _HOPELESS_PAUSE_S
 
     def start(self) -> None:
-        """As ``Program.start``."""
+        """Start the program, as ``Program.start``."""
         with self._changing:
             self._wanted = True
             self._program.start()
 
     def stop(self) -> None:
-        """As ``Program.stop``; it is not started again."""
+        """Stop the program, as ``Program.stop``; it is not started again."""
         with self._changing:
             self._wanted = False
             self._program.stop()

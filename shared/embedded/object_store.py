@@ -81,7 +81,7 @@ class EmbeddedObjectStore:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code, None while the object store runs."""
         return self._process.exit_code if self._process else None
 
     def start(self) -> None:

@@ -168,7 +168,7 @@ class OwnedProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code, None while the process runs."""
         return self._child.poll()
 
     def alive(self) -> bool:

@@ -34,10 +34,10 @@ class Reloading(Protocol):
 
     @property
     def config(self) -> Path | None:
-        """As ``Stack.config``."""
+        """The file with the settings, as ``Stack.config``."""
 
     def reload(self, config: Path | None) -> list[str]:
-        """As ``Stack.reload``."""
+        """Restart the services whose settings changed, as ``Stack.reload``."""
 
 
 class Reloads:

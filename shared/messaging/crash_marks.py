@@ -50,7 +50,7 @@ class CrashMarks:
             self._set(identity, before)
 
     def forget(self, identity: str) -> None:
-        """It is settled: it cannot come again."""
+        """Forget a message that is settled: it cannot come again."""
         if identity in self._marks:
             self._set(identity, 0)
 

@@ -24,7 +24,7 @@ class DeadLetterDepth(KeptChannel):
         super().__init__()
         self._queues = queues
         self.counts: dict[str, int] = {}
-        """As the broker has answered last."""
+        """The depths that the broker has answered last."""
 
     def opened(self, channel: Channel) -> None:
         for queue in self._queues:

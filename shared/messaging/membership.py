@@ -24,11 +24,11 @@ from shared.topology import REPLICAS, Principal, own_queues_exchange
 log = structlog.get_logger(__name__)
 
 BEAT_S = 1.0
-"""Between two heartbeats of a replica."""
+"""The time between two heartbeats of a replica."""
 FORGET_S = 5.0
 """A replica not heard for so long counts as gone."""
 SETTLE_S = 1.0
-"""After its own first heartbeat came back, a replica waits so long to hear of the others."""
+"""The time for which a replica, after its own first heartbeat, waits to hear of the others."""
 _DEAF_S = 5.0
 """A replica that does not even hear itself for so long goes on as if it were alone."""
 
@@ -132,7 +132,7 @@ class Membership:
         self._voice.call(lambda channel: channel.basic_publish(self._exchange, REPLICAS, body))
 
     def leave(self) -> None:
-        """This replica takes no share any more; the others hear of it at once."""
+        """Give up this replica's share; the others hear of it at once."""
         self.leaving = True
         self.beat()
 

@@ -50,7 +50,7 @@ class _Batch:
         return self.given_up or self.done.is_set()
 
     def settle(self) -> None:
-        """One message less to wait for."""
+        """Count one message less to wait for."""
         self.waiting -= 1
         if self.waiting <= 0:
             self.done.set()
@@ -58,7 +58,7 @@ class _Batch:
 
 @dataclass(eq=False, slots=True)
 class _Entry:
-    """One message on its way."""
+    """A message on its way."""
 
     batch: _Batch
     index: int
@@ -93,7 +93,7 @@ class ConfirmingPublisher:
 
     @property
     def unconfirmed_s(self) -> float:
-        """For how long the broker has had messages and has confirmed none of them."""
+        """The time for which the broker has had messages and has confirmed none of them."""
         since = self._silent_since
         return 0.0 if since is None else self._clock() - since
 

@@ -28,7 +28,7 @@ class Bounds:
     """The headers before one member's contents, long names and extended attributes included."""
     global_headers: int = 64
     names_bytes: int = 64 * 2**20
-    """All names and targets of links together, as they are held in memory."""
+    """The bytes of all names and targets of links together, as they are held in memory."""
     path_bytes: int = 3000
     name_bytes: int = 255
     depth: int = 64

@@ -34,7 +34,7 @@ class Packed:
 
     @property
     def key(self) -> str:
-        """Its key in the object store."""
+        """The package's key in the object store."""
         return f"packages/{self.sha256}.tar.gz"
 
 

@@ -15,7 +15,7 @@ from shared.samples.names import item_of, kept_labels
 from shared.samples.times import fault_of, in_no_calendar
 
 _MAX_FAULTS = 20
-"""So many faults of one column are named; a person reads no more."""
+"""The number of faults that are named of one column; a person reads no more."""
 
 
 def accepted(batch: SampleBatch) -> tuple[SampleBatch, list[str]]:

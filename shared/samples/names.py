@@ -35,7 +35,7 @@ class Labels:
     """A series' labels in canonical form."""
 
     text: str
-    """In canonical form."""
+    """The labels in canonical form."""
     cut: bool
     """True if some were too long or too many."""
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 MAX_TIME_MS = 253_402_300_799_999
 """The end of the year 9999."""
 _SECONDS = (10**8, 10**11)
-"""As seconds 1973 to 5138; as milliseconds the second day of 1970 to 1973, when nobody measured."""
+"""From 1973 to 5138 if in seconds; in milliseconds from 1970 to 1973, when nobody measured."""
 _UNITS = ((10**15, "microseconds"), (10**18, "nanoseconds"))
 
 

@@ -89,4 +89,4 @@ class PartitionWorker(Protocol):
         """Store the state, which contains everything up to ``offset``."""
 
     def close(self) -> None:
-        """This replica no longer works the partition: remove its metrics."""
+        """Remove the metrics of a partition that this replica no longer works."""

@@ -26,7 +26,7 @@ _MAX_INTEGER = 1 << 63
 """AMQP's integers have 64 bits and a sign, its times have none."""
 _OURS = (PREFIX, "traceparent", ATTEMPT, ORIGINAL_KEY, ORIGINAL_EXCHANGE)
 _OF_THE_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-")
-"""It keeps its own count on each queue; a copy starts again."""
+"""The broker's count of deliveries, which each queue keeps itself: a copy starts again."""
 _ADDRESSES = {"CC", "BCC"}
 """Further keys of the sender's own message, which the broker reads. In a copy they would address it
 again, and as the text that becomes of a list here the broker refuses them, and the channel."""

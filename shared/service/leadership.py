@@ -38,7 +38,7 @@ class Row(Protocol):
 
 
 class NotBegunError(Exception):
-    """This replica leads, and its work could not begin."""
+    """The replica leads, and its work could not begin."""
 
 
 class Role(Enum):
@@ -47,7 +47,7 @@ class Role(Enum):
     STANDBY = auto()
     LEADER = auto()
     DEPOSED = auto()
-    """It was the leader. A process leads only once, because its memory belongs to its own term."""
+    """The replica led before. A process leads once, as its memory belongs to its own term."""
 
 
 def seconds() -> float:

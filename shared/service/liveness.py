@@ -11,7 +11,7 @@ from shared.observe import NO_PROGRESS
 from shared.service.partitions import PartitionOwner
 
 HANDLER_LIMIT_S = 600.0
-"""One call of a handler, or the work on one batch of samples, takes no longer."""
+"""The limit for one call of a handler, or for the work on one batch of samples."""
 
 PARTITION_LIMIT_S = 900.0
 """The time for which a partition may be idle while its stream grows: a restore takes some."""

@@ -35,10 +35,10 @@ class Stage(Enum):
 
     IDLE = auto()
     ACQUIRING = auto()
-    """It asks for the lock."""
+    """The replica asks for the partition's lock."""
     OWNING = auto()
     RELEASING = auto()
-    """It finishes its current batch, and holds the lock until that is done."""
+    """The replica finishes its current batch, and holds the lock until that is done."""
 
 
 class PartitionOwner:

@@ -118,7 +118,7 @@ class Service:
 
     @property
     def publisher(self) -> Bus:
-        """For publishing outside of handlers; returns after the confirm."""
+        """The bus, for publishing outside of handlers; a call returns after the confirm."""
         return self.bus
 
     @property

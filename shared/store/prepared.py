@@ -35,7 +35,7 @@ class Prepared:
             connection.exec_driver_sql(text, [parameters(row) for row in rows])
 
     def _compiled(self, dialect: Dialect) -> tuple[str, Callable[[Row], Any]]:
-        """Its text, and the function that makes a row its parameters."""
+        """The statement's text, and the function that makes its parameters from a row."""
         compiled = self._make(dialect.name).compile(dialect=dialect, column_keys=self._names)
         kinds = {name: bind.type.dialect_impl(dialect) for name, bind in compiled.binds.items()}
         converted = {name: kind.bind_processor(dialect) for name, kind in kinds.items()}

@@ -322,7 +322,7 @@ def _remembered(
 
 
 def _parts(names: AnyCollection[str]) -> Iterator[list[str]]:
-    """In as many as one statement can ask for."""
+    """Split keys into as many as one statement can ask for."""
     ordered = sorted(names)
     for start in range(0, len(ordered), _AT_ONCE):
         yield ordered[start : start + _AT_ONCE]

@@ -23,7 +23,7 @@ _TWO_WORDS = re.compile(r"--[\w-]+ \S")
 _IN_ONE_WORD = re.compile(r"\S*(python[0-9.]*|bash|sh)\s+\S")
 """A program and its arguments without a comma between them: no file has such a name."""
 _GPU = re.compile(r"gpu|/(mig-|npu)|tpu|habana")
-"""In the name of a resource that is an accelerator."""
+"""The words in the name of a resource that is an accelerator."""
 _RESTARTS = {
     "Always": "members lost to the infrastructure are replaced, a crash once; a program's own"
     " error ends the job",
@@ -45,7 +45,7 @@ class Replica:
     argv: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
     env: list[tuple[str, str | None]] = field(default_factory=list)
-    """In the file's order: a value may refer to variables before it; None: Kubernetes sets it."""
+    """Variables in the file's order: one may refer to those before it; None: Kubernetes sets it."""
     cwd: str = ""
     resources: dict[str, Any] = field(default_factory=dict)
     host_network: bool = False

@@ -21,7 +21,7 @@ from shared.samples.times import fault_of, no_milliseconds
 from shared.topology import partition_of
 
 _MESSAGE_SAMPLES = 10_000
-"""In one message of a stream: well below a megabyte, and large enough for vectorised steps."""
+"""The samples in one message of a stream: well below a megabyte, enough for vectorised steps."""
 
 
 class PartitionPublisher(Protocol):
@@ -188,5 +188,5 @@ class InFlight:
         return self._free.acquire(blocking=False)
 
     def leave(self) -> None:
-        """After a true ``enter``."""
+        """Leave; to be called after each ``enter`` that returned true."""
         self._free.release()

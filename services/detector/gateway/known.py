@@ -58,7 +58,7 @@ class Limits:
 
     series: int = 2_000_000
     host_series: int = 20_000
-    """So many series of one machine are kept."""
+    """The number of series that are kept of one machine."""
     forget_s: float = _HOUR_S
     """Series without samples for this time are evicted first."""
     machine_label: str = ""

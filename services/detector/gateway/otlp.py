@@ -217,7 +217,7 @@ def _buckets(
 
 
 def _written(bound: float) -> str:
-    """All digits of a bound, so that two are never one series."""
+    """A bound of a histogram with all its digits, so that two bounds are never one series."""
     return np.format_float_positional(bound, trim="-")
 
 

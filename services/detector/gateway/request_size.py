@@ -10,7 +10,7 @@ from shared.samples import InvalidBatch
 
 _PROTO_1, _PROTO_2 = "1.0, prometheus.WriteRequest", "2.0, io.prometheus.write.v2.Request"
 MAX_SAMPLES = 50_000
-"""One request may carry so many samples."""
+"""The number of samples that one request may carry."""
 _LIMITS = Sizes(
     series=MAX_SAMPLES,
     samples=MAX_SAMPLES,

@@ -45,7 +45,7 @@ _PATIENCE_S = 3600.0
 
 @dataclass(frozen=True)
 class Fenced:
-    """This incarnation was replaced."""
+    """The end of a launcher whose incarnation was replaced."""
 
     reason: str
 

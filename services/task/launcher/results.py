@@ -55,7 +55,7 @@ class LeftOut:
         self._most = most_reasons
 
     def add(self, name: str, reason: str) -> None:
-        """One more."""
+        """Note one more name that is left out, and the reason."""
         self.number += 1
         if len(self.reasons) < self._most:
             self.reasons.append(f"{name[:200]!r}: {reason}")

@@ -16,7 +16,7 @@ from shared.embedded.files import own_directory
 
 _PASS = 0o711
 _TMP = ".tmp"
-"""No job has this name."""
+"""A directory's name that no job has."""
 _LONGEST_SCRATCH = 71
 """Bytes: a socket's path has 107, and Python's multiprocessing adds 32 to ``<scratch>/tmp``."""
 _HASH = 12

@@ -287,6 +287,6 @@ def _child_lives(pid: int) -> bool:
 
 
 def _launcher_environment() -> dict[str, str]:
-    """No setting of ours, and so no credential: those go over stdin."""
+    """An environment without our settings, and so without credentials: those go over stdin."""
     kept = {n: v for n, v in os.environ.items() if n in ("PATH", "LANG", "LC_ALL", "TZ", "HOME")}
     return kept | {"PYTHONPATH": str(_CODE), "PYTHONUNBUFFERED": "1"}

@@ -36,9 +36,9 @@ log = structlog.get_logger(__name__)
 _DELETED = "its TFJob was deleted"
 _SUSPENDED = "its TFJob was suspended"
 _MAX_SUBMITTED = 50
-"""In one pass: whoever applies thousands at once must not keep what runs from being reported."""
+"""The TFJobs taken in one pass: thousands applied at once must not delay reports of others."""
 _MAX_FAILED = 3
-"""One after the other, before a pass ends."""
+"""The failures in a row that end a pass."""
 _ELSEWHERE = "begun by another operator, so left alone; delete and apply it again to run it here"
 
 
@@ -72,7 +72,7 @@ class TFJobs:
         self._submitted = 0
 
     def run(self) -> None:
-        """One pass."""
+        """Make one pass over all TFJobs."""
         found = self._source.found()
         with self._unit() as unit:
             ctx = self._context(unit)

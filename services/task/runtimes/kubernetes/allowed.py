@@ -56,7 +56,7 @@ class Allowed:
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Allowed:
-        """As the settings say."""
+        """What the settings allow."""
         return cls(
             images=(*settings.allowed_images, settings.program_image),
             priority_classes=(*settings.allowed_priority_classes, settings.priority_class),

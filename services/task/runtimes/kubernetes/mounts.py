@@ -20,7 +20,7 @@ _SHARED_MEMORY = "shared-memory"
 _IDENTITY = "identity"
 _IDENTITY_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _TOKEN_S = 3607
-"""As long as Kubernetes' own tokens of service accounts; the kubelet renews them."""
+"""The life of a token, the same as of Kubernetes' own; the kubelet renews them."""
 
 
 def volumes(submit: JobSubmit, role: Role) -> list[Object]:
@@ -79,7 +79,7 @@ def env(values: Iterable[EnvironmentValue]) -> list[Object]:
 
 
 def _named(volumes: Sequence[Volume]) -> list[tuple[str, Volume]]:
-    """Each with its name in the pod: volumes of one name are one."""
+    """The volumes by their names in the pod: two of one name are one volume."""
     first: dict[str | None, int] = {}
     for number, volume in enumerate(volumes):
         first.setdefault(volume.name, number)

@@ -173,7 +173,7 @@ def _pod(pod: Object, warnings: Sequence[Object]) -> Iterator[tuple[PendingCause
 def _claim(
     pod: Object, warnings: Sequence[Object], member: str
 ) -> Iterator[tuple[PendingCause, str, str]]:
-    """Its claim of devices cannot be made; without one the scheduler does not look at the pod."""
+    """The pod's claim of devices cannot be made, without which the scheduler ignores the pod."""
     if pod["status"].get("resourceClaimStatuses"):
         return  # it has been made since
     uid = pod["metadata"]["uid"]

@@ -14,7 +14,7 @@ _LOOK_S = 1.0
 _REMEMBERED = 50
 """Waits that are kept of each queue: the newest."""
 _TELLING = 3
-"""So many waits at least say something about the next one."""
+"""The number of past waits from which the next one is estimated."""
 _TAIL = 0.1
 _MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86_400.0
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
@@ -36,7 +36,7 @@ class Queues:
     ) -> None:
         self._workloads, self._clock = workloads, clock
         self._waits: dict[Queue, deque[float]] = {}
-        """Of workloads that are gone."""
+        """The waits of workloads that are gone, in seconds, by queue."""
         self._texts: dict[str, str] = {}
         self._looked_at = -_LOOK_S
 

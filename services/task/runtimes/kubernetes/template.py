@@ -32,7 +32,7 @@ class Template:
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Template:
-        """As the settings say."""
+        """The template that the settings describe."""
         return cls(
             namespace=settings.namespace,
             owner=settings.owner,

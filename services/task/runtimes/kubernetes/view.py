@@ -130,7 +130,7 @@ class View:
         return self._at_home(job_id, self._jobs.of(job_id))
 
     def _at_home(self, job_id: str, items: list[Object]) -> list[Object]:
-        """Those in the job's namespace; of a job that is not known any more, wherever they are."""
+        """The objects in the job's namespace; in any of them for a job that is not known."""
         home = self._homes.get(job_id)
         return [each for each in items if home in (None, each["metadata"]["namespace"])]
 

@@ -25,6 +25,7 @@ from tests.collector import Collector, collecting
 from tests.made_once import log_plainly, migration_by_copy, share_trust
 from tests.order import InOrder, is_on_the_stack, own_part, rank
 from tests.session_folders import SessionFolder, place_of_sessions
+from tests.signal_masks import hear_the_keyboard
 
 # No test fails because the machine is busy: neither an example's time nor that of making it up is
 # limited. A submission is judged by the same examples each time; new ones are tried everywhere
@@ -40,6 +41,7 @@ gc.disable()
 
 log_plainly()
 share_trust()
+hear_the_keyboard()
 
 # Between choosing a port and listening on it, another worker could choose the same one.
 process.PORTS = own_part(process.PORTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,11 +34,22 @@ def _batch(
     **more: Any,
 ) -> SampleBatch:
     """Samples and staleness markers of one machine's items at one time, with a heartbeat."""
+    return _made(second, tuple(values.items()), host, tuple(ended), tuple(more.items()))
+
+
+@cache  # most tests let hours pass in which the same comes; nobody changes a batch
+def _made(
+    second: int,
+    values: tuple[tuple[str, float], ...],
+    host: str,
+    ended: tuple[str, ...],
+    more: tuple[tuple[str, Any], ...],
+) -> SampleBatch:
     at = _T0 + second * 1000
-    rows = [(host, item, "", at, value) for item, value in values.items()]
+    rows = [(host, item, "", at, value) for item, value in values]
     batch = from_rows([*rows, *((host, item, "", at, 0.0) for item in ended)], clock_ms=at)
     batch.value.view("int64")[len(rows) :] = _STALE_BITS
-    return decode(encode(replace(batch, **more)), trusted=True)
+    return decode(encode(replace(batch, **dict(more))), trusted=True)
 
 
 def _alarm(second: int = 0, **others: float) -> SampleBatch:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.embedded.stack import MODULES
+from tests.signal_masks import settable
 
 ROOT = Path(__file__).parents[3]
 INTERRUPTED = {-signal.SIGINT, 128 + signal.SIGINT}
@@ -117,6 +118,22 @@ def test_a_program_puts_its_things_in_order_before_ctrl_c_ends_it(tmp_path: Path
         "        print('in order')\n",
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "in order\n", "")
+
+
+@pytest.mark.slow
+def test_tests_in_a_scripts_background_hear_the_keyboard_and_so_do_programs_they_start() -> None:
+    program = (
+        "import signal, subprocess\n"
+        "keys = (signal.SIGINT, signal.SIGQUIT)\n"
+        "for number in keys: signal.signal(number, signal.SIG_IGN)\n"
+        "import tests.conftest\n"
+        "assert signal.SIG_IGN not in map(signal.getsignal, keys)\n"
+        "subprocess.run(['grep', 'SigIgn', '/proc/self/status'], check=True)\n"
+    )
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    ignored = settable(ran.stdout.split()[1])
+    assert not ignored & sum(1 << (number - 1) for number in (signal.SIGINT, signal.SIGQUIT))
 
 
 def test_a_program_that_was_started_with_ctrl_c_ignored_goes_on_ignoring_it(

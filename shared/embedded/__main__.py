@@ -9,4 +9,4 @@ from shared import entry
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1]).expanduser().resolve()
-    entry.run("shared.embedded.stack", "main", directory, service=True)
+    entry.run("shared.embedded.supervisor", "main", directory, service=True)

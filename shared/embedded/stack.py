@@ -1,12 +1,8 @@
-"""Everything on one machine: servers, services and node agent, started, watched and stopped.
-
-``python -m shared.embedded DIR`` is the supervisor that ``barograph up`` leaves running.
-"""
+"""Everything on one machine: servers, services and node agent, started, watched and stopped."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -28,14 +24,12 @@ from shared.embedded.log_files import rotate
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.patience import Patience
-from shared.embedded.ports import DEFAULTS, KeptPorts
+from shared.embedded.ports import KeptPorts
 from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess, past_proxies
-from shared.embedded.reload import Reloads
 from shared.embedded.service_settings import object_settings, own_settings
 from shared.embedded.stackfile import StackFile, is_ready, kept_tokens, write_stack_file
-from shared.embedded.state import JobsPlace, alone_with
+from shared.embedded.state import JobsPlace
 from shared.setting_sources import VARIABLE as CONFIG
-from shared.signals import on_signals
 from shared.topology import Principal
 
 log = structlog.get_logger(__name__)
@@ -55,8 +49,6 @@ SUPERVISOR = "supervisor"
 """The servers whose logs are kept beside the services'."""
 
 _READY_TIMEOUT_S = 180.0
-_PORT_TAKEN = ("Address already in use", "eaddrinuse")
-"""The words of a server's log when another program took its port first."""
 
 
 @dataclass
@@ -318,44 +310,3 @@ class Stack:
     def _explain(self, names: list[str], reason: str) -> str:
         tails = [f"--- {name}\n{self._processes[name].process.log_tail()}" for name in names]
         return "\n".join([f"{', '.join(names)} {reason}; the logs end with:", *tails])
-
-
-def started(make: Callable[[], Stack]) -> Stack:
-    """A stack that runs; one that lost a port between choosing and using it chooses once more.
-
-    Raises:
-        EmbeddedError: as ``Stack.start``.
-    """
-    try:
-        stack = make()
-        stack.start()
-    except EmbeddedError as error:
-        if not any(word in str(error) for word in _PORT_TAKEN):
-            raise
-        log.warning("port_taken_meanwhile")
-        stack = make()
-        stack.start()
-    return stack
-
-
-def main(state: Path) -> int:
-    """Run a stack until SIGTERM or SIGINT."""
-    os.umask(0o077)
-    stop, reloads = threading.Event(), Reloads()
-    on_signals(stop.set)
-    on_signals(reloads.reload, (signal.SIGHUP,))
-    try:
-        with alone_with(state):
-            # A supervisor that was killed has left it.
-            (state / StackFile.NAME).unlink(missing_ok=True)
-            say = partial(print, flush=True)  # to its log, which `barograph up` shows
-            stack = started(lambda: Stack(state, default_ports=DEFAULTS, say=say, ending=stop))
-            reloads.of(stack)
-            try:
-                stop.wait()
-            finally:
-                stack.stop()
-    except EmbeddedError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - its log is where this is looked for
-        return 1
-    return 0

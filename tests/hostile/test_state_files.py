@@ -18,7 +18,7 @@ import pytest
 from services.task.runtimes.local import LocalRuntime
 from services.task.spec import EXIT_FILE, LAUNCHER_FILE, LauncherProcess
 from shared.cli.stack import _is_supervisor, _lost_supervisor
-from shared.embedded import kept, stack
+from shared.embedded import kept, stack, supervisor
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.files import close_to_others, own_directory, write_private
 from shared.embedded.log_files import open_log, rotate
@@ -92,11 +92,11 @@ def test_a_private_file_is_whole_whenever_its_writing_ends(tmp_path: Path) -> No
 def test_a_second_supervisor_leaves_everything_to_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack, "on_signals", lambda *_: None)
+    monkeypatch.setattr(supervisor, "on_signals", lambda *_: None)
     write_private(tmp_path / "stack.json", "{}")
     with alone_with(tmp_path):
         before = sorted(tmp_path.iterdir())
-        assert stack.main(tmp_path) == 1
+        assert supervisor.main(tmp_path) == 1
         assert sorted(tmp_path.iterdir()) == before
     assert "another supervisor" in capsys.readouterr().err
     with alone_with(tmp_path):

@@ -19,8 +19,9 @@ import pytest
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.process import EmbeddedError
 from shared.embedded.reload import Reloaded, Reloads, ask_reload, read_outcome
-from shared.embedded.stack import Stack, started
+from shared.embedded.stack import Stack
 from shared.embedded.stackfile import StackFile, is_ready, read_stack_file
+from shared.embedded.supervisor import started
 from tests.waiting import eventually
 
 TINY = {"task": "tests.integration.tiny_service", "client": "tests.integration.tiny_service"}

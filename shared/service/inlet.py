@@ -160,7 +160,7 @@ class Inlet:
             self._bus.publish_prepared(outgoing)
         except Unroutable as error:
             # The others are published; without a store this one can only be reported.
-            log.warning("unroutable", detail=str(error))
+            log.warning("message_unroutable", detail=str(error))
 
     def _settle(self, delivery: Delivery, attempt: Attempt) -> list[Outgoing]:
         """``_one``, except for a delivery over which the process died each time."""
@@ -246,7 +246,7 @@ class Inlet:
         if refused is None:
             return self._rejected(delivery, error.reason, error.faults, attempt)
         attempt.outcomes["declined"] += 1
-        log.info("declined", queue=delivery.queue, reason=error.reason[:_MAX_REASON])
+        log.info("message_declined", queue=delivery.queue, reason=error.reason[:_MAX_REASON])
         return [refused]
 
     def _rejected(

@@ -63,7 +63,7 @@ def send_queued(bus: Bus, store: Store, queued: Sequence[Queued]) -> bool:
             _send_alone(bus, store, each)
         return False
     except Unroutable as error:
-        log.warning("unroutable", detail=str(error))
+        log.warning("message_unroutable", detail=str(error))
         _settle(store, queued, error.confirmed)
         return False
     except BrokerUnavailable as error:
@@ -91,7 +91,7 @@ def _send_alone(bus: Bus, store: Store, queued: Queued) -> None:
     try:
         bus.publish_prepared([_as_outgoing(queued)])
     except Unroutable as error:
-        log.warning("unroutable", detail=str(error))
+        log.warning("message_unroutable", detail=str(error))
         store.tried([number])
     except Unpublishable as error:
         _set_aside(store, queued, number, str(error))

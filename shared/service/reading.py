@@ -25,7 +25,7 @@ def read(delivery: Delivery) -> tuple[Message, Envelope, str]:
     except (Reject, MemoryError):
         raise
     except Exception as error:
-        log.exception("unreadable", queue=delivery.queue, key=delivery.original_key)
+        log.exception("message_unreadable", queue=delivery.queue, key=delivery.original_key)
         raise Reject(f"it cannot be read: {last_line(error)}") from error
 
 

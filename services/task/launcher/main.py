@@ -169,7 +169,7 @@ class Launcher:
                         witnessed=news.program.witnessed,
                     )
             elif isinstance(news, Fenced):
-                log.info("fenced", member=self._spec.key, reason=news.reason)
+                log.info("launcher_fenced", member=self._spec.key, reason=news.reason)
                 self._end_program(0.0)
                 return None
             else:

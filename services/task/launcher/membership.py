@@ -130,7 +130,7 @@ class Membership:
             try:
                 message = decode(delivery)
             except Reject as error:
-                log.warning("not_understood", error=error.reason)
+                log.warning("message_not_understood", error=error.reason)
                 continue
             if isinstance(message, PodFenced):
                 self._fenced(message)

@@ -169,7 +169,7 @@ class Inlets:
         self.said.clear()
         with capture_logs() as logged:
             self._inlet.handle([delivery])
-        failed = [line for line in logged if line["event"] in {"handler_failed", "unreadable"}]
+        failed = [line for line in logged if line["event"] in {"handler_failed", "message_unreadable"}]
         if failed:
             raise ViolationError(f"{failed}")
         return self._ended(delivery)

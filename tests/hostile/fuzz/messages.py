@@ -169,7 +169,8 @@ class Inlets:
         self.said.clear()
         with capture_logs() as logged:
             self._inlet.handle([delivery])
-        failed = [line for line in logged if line["event"] in {"handler_failed", "message_unreadable"}]
+        faults = {"handler_failed", "message_unreadable"}
+        failed = [line for line in logged if line["event"] in faults]
         if failed:
             raise ViolationError(f"{failed}")
         return self._ended(delivery)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
@@ -21,6 +22,7 @@ from services.client.questions import Questions
 from services.client.sessions import Attempts
 from services.client.settings import ClientSettings
 from services.client.tokens import Tokens
+from services.client.turns import Turns
 from shared.messaging import Publisher
 from shared.storage import ObjectStore
 
@@ -48,6 +50,8 @@ class Client:
     """The identity provider at which people sign in, where there is one."""
     attempts: Attempts = field(default_factory=Attempts)
     """Failed attempts to sign in, by who made them."""
+    planning: Turns = field(default_factory=partial(Turns, 4))
+    """Plans for pages at a time: each reads a package and waits in a thread for its answer."""
     followed: set[object] = field(default_factory=set)
     """One entry for each log that is being followed."""
     received: set[object] = field(default_factory=set)

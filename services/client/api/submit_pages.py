@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from services.client.access import CALLER
 from services.client.api.dependencies import Client, Provided
-from services.client.api.faults import Refusal
+from services.client.api.faults import Refusal, refusal
 from services.client.api.forms import SentForm
 from services.client.api.jobs import submit_job
 from services.client.api.packages import stored
@@ -22,6 +22,7 @@ from services.client.api.plans import ask_for_plan
 from services.client.api.projects import own_project
 from services.client.job_file import FaultyJobFileError
 from services.client.job_form import Input, body_of, filled_by, inputs, is_tfjob
+from services.client.turns import TooManyError
 from services.client.wording import faults
 from shared.contracts import Fault, JobPlanned
 from shared.packages import check, pack
@@ -86,8 +87,7 @@ def sent(client: Provided, form: SentForm) -> Response:
         body["submitted_by"] = form.by[:128]
         if fields.get("do") == "submit":
             return RedirectResponse(f"/jobs/{submit_job(client, body).job_id}", 303)
-        _check_package(client, body)
-        plan = _planned(client, dict(body))
+        plan = _reviewed(client, body)
     except FaultyJobFileError as error:
         wrong = [Fault(field="", problem=line) for line in str(error).splitlines()]
         return _shown(client, fields, rest, 422, wrong=wrong)
@@ -123,6 +123,17 @@ def _body(
             kept = stored(client, own_project(project), packed.path, packed.sha256)
             body["package"] = kept.package
     return body, notes
+
+
+def _reviewed(client: Client, body: dict[str, Any]) -> JobPlanned | None:
+    """The installation's plan of a job whose package has been looked into."""
+    try:
+        with client.planning.one():
+            _check_package(client, body)
+            return _planned(client, dict(body))
+    except TooManyError:
+        text = "too many plans are being made at this moment; try again in some seconds"
+        raise refusal(503, text) from None
 
 
 def _check_package(client: Client, body: dict[str, Any]) -> None:

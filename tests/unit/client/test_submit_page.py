@@ -6,12 +6,14 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from services.client.api import packages, submit_pages
 from services.client.handlers import job_planned
 from services.client.job_form import body_of, filled_by, inputs
+from services.client.turns import TooManyError
 from shared.contracts import JobPlan, JobPlanned, JobSubmit
 from shared.contracts.job_parts import Resources
 from tests.unit.client.test_api import NOW, Desk
@@ -201,6 +203,24 @@ def test_the_plan_names_a_main_program_that_the_package_does_not_hold(
     assert (missing.status_code, "name: is required" in missing.text) == (422, True)
     monkeypatch.setattr(submit_pages, "_LOOKED_INTO", 1)
     assert post(desk, "plan", main="trian.py", **fields).status_code == 200, "it is too large"
+
+
+def test_plans_take_only_some_of_the_threads_that_answer(desk: Desk) -> None:
+    """Each reads a whole package, and waits for a task service that may not answer."""
+    planning = desk.app.state.client.planning
+    fields = {"name": "digits", "main": "train.py", "package": "barograph:packages:x.tar.gz"}
+    with ExitStack() as stack, suppress(TooManyError):
+        for number in range(40):
+            stack.enter_context(planning.one())
+            assert number < 10, "all threads can be taken"
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(planning.one())
+        page = post(desk, "plan", **fields)
+    assert page.status_code == 503
+    assert "Too many plans are being made" in page.text
+    assert 'value="digits"' in page.text, "what was typed stays"
+    assert desk.sent == []
 
 
 def test_a_tfjob_without_code_says_where_its_programs_have_to_be(

@@ -6,6 +6,7 @@ restart of the broker. Delivery is at least once.
 
 import shared.messaging.tables  # noqa: F401 - it replaces pika's own decoder
 from shared.messaging.bus import ARROW, JSON, Bus, Publisher
+from shared.messaging.claim import Claim
 from shared.messaging.consumer import QueueConsumer
 from shared.messaging.dead_letters import DeadLetter, DeadLetters
 from shared.messaging.envelope import Delivery, Envelope, decode, message_class
@@ -27,6 +28,7 @@ __all__ = [
     "JSON",
     "BrokerUnavailable",
     "Bus",
+    "Claim",
     "DeadLetter",
     "DeadLetters",
     "Declined",

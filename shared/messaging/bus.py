@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from shared import topology, traces
 from shared.contracts import Message
+from shared.messaging.claim import Claim
 from shared.messaging.consumer import QueueConsumer
 from shared.messaging.crash_marks import CrashMarks
 from shared.messaging.declare import Declarer
@@ -264,6 +265,12 @@ class Bus:
         )
         self.attach(consumer)
         return consumer
+
+    def claim(self, consumer: QueueConsumer) -> Claim:
+        """Let a suspended consumer begin only where no other process has its queue."""
+        claim = Claim(consumer)
+        self._declarer.add(claim)
+        return claim
 
     def marks(self, queue: str) -> CrashMarks:
         """The file that records over which message of ``queue`` this instance died."""

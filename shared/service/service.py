@@ -13,7 +13,7 @@ import structlog
 from shared import topology
 from shared.contracts import Message, Question
 from shared.loading import keep_what_is_loaded
-from shared.messaging import Bus, QueueConsumer
+from shared.messaging import Bus, Claim, QueueConsumer
 from shared.observe import configure_logging
 from shared.service.answering import Answer, Answering
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
@@ -98,6 +98,7 @@ class Service:
         )
         self._handlers = dict(handlers or {})
         self._consumers: list[QueueConsumer] = []
+        self._claims: list[Claim] = []
         self._periodic = [*periodic]
         self._owners = [
             PartitionOwner(self.bus, number, partial(partition_worker, number), snapshot_every_s)
@@ -130,6 +131,16 @@ class Service:
     def health_port(self) -> int:
         """The port of the probes, once started."""
         return self._health.port if self._health else 0
+
+    @property
+    def displaced(self) -> str:
+        """The reason why another process has this one's place; empty if it has its own."""
+        return next((claim.refused for claim in self._claims if claim.refused), "")
+
+    @property
+    def undisputed(self) -> bool:
+        """True while the broker lets no other process have this one's place."""
+        return all(claim.held for claim in self._claims)
 
     @property
     def stopping(self) -> threading.Event:
@@ -186,6 +197,9 @@ class Service:
             self.store.claim()
         queues = self._queues()
         self._consumers = [self._consumer(queue) for queue in queues]
+        self._claims = [
+            self.bus.claim(each) for each in self._consumers if self._is_after_instance(each.queue)
+        ]
         self._answer()
         for owner in self._owners:
             self.bus.attach(owner.consumer)
@@ -222,16 +236,21 @@ class Service:
             inlet.handle,
             prefetch=self._prefetch,
             concurrency=self._concurrency,
-            suspended=self._leadership is not None,
+            suspended=self._leadership is not None or self._is_after_instance(queue),
             gather_s=self._gather_s,
         )
+
+    def _is_after_instance(self, queue: str) -> bool:
+        """Return whether a queue is named after this instance, so that nobody else consumes it."""
+        return queue not in topology.subscriptions(self.bus.principal)
 
     def _work(self) -> None:
         """Consume, and start the periodic work."""
         for begin in self._leading:
             begin()
         for consumer in self._consumers:
-            consumer.begin()
+            if not self._is_after_instance(consumer.queue):
+                consumer.begin()
         if self._upkeep is not None:
             self._periodics.start(*self._upkeep.work)
         self._periodics.start(*self._periodic)
@@ -299,5 +318,5 @@ class Service:
                 self.bus.consume(name, inlet.handle, concurrency=_ANSWERED_AT_ONCE)
 
     def _ready(self) -> dict[str, str]:
-        wrong = wrong_of(self.bus, self._upkeep, self._sharing)
+        wrong = wrong_of(self.bus, self._upkeep, self._sharing, self._claims)
         return wrong | ({"service": "stopping"} if self._stop.is_set() else {})

@@ -9,9 +9,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pika
 import pytest
 
@@ -19,7 +21,7 @@ from services.healer.remediations.audit import verify
 from shared.contracts import Message, SeriesRef
 from shared.contracts.remediation import EvidenceCollect, ItemRead, RemediationExecute
 from shared.embedded.patience import Patience
-from shared.embedded.process import OwnedProcess
+from shared.embedded.process import OwnedProcess, free_ports
 from tests.brokers import BrokerUnderTest
 from tests.waiting import LIMIT_S, eventually
 
@@ -38,8 +40,9 @@ def begun_to_delete(logs: list[Path]) -> None:
 class Agent:
     """One machine: its agent, its directory of logs, and a queue that gets all it says."""
 
-    def __init__(self, broker: BrokerUnderTest, directory: Path) -> None:
-        self.host = f"node-{uuid.uuid4().hex[:8]}.test"
+    def __init__(self, broker: BrokerUnderTest, directory: Path, host: str = "") -> None:
+        self.host = host or f"node-{uuid.uuid4().hex[:8]}.test"
+        (self.port,) = free_ports(1)
         self.logs = directory / "volume" / "logs"
         self.logs.mkdir(parents=True)
         self.volume = self.logs.parent
@@ -50,6 +53,7 @@ class Agent:
             "BAROGRAPH_AGENT_STORE_URL": f"sqlite:///{directory / 'agent.db'}",
             "BAROGRAPH_AGENT_STATE_DIR": str(self.state),
             "BAROGRAPH_AGENT_HOST": self.host,
+            "BAROGRAPH_AGENT_HEALTH_PORT": str(self.port),
             "BAROGRAPH_AGENT_INTERVAL_S": "0.5",
             "BAROGRAPH_AGENT_VOLUMES": json.dumps(
                 [{"path": str(self.volume), "capacity_bytes": 1_000_000}]
@@ -96,6 +100,19 @@ class Agent:
             if patience.is_over():
                 pytest.fail(f"not in time: {what}\n{self._log.read_text()[-3000:]}")
             self._connection.process_data_events(0.05)
+
+    def readiness(self) -> str:
+        """What the agent says of its readiness; nothing before it answers."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=60).text
+        except httpx.TransportError:
+            return ""
+
+    def volumes(self) -> set[str]:
+        """The volumes that samples of its name are about: each agent watches one of its own."""
+        samples = (sample for batch in self.batches() for sample in batch["samples"])
+        labels = (sample["labels"].get("mount", "") for sample in samples)
+        return {mount for mount in labels if mount.endswith("volume")}
 
     def answers(self, key: str, command_id: str) -> list[dict[str, Any]]:
         return [b for k, b in self.heard if k == key and b.get("command_id") == command_id]
@@ -159,6 +176,33 @@ def test_samples_say_what_the_machine_and_its_watched_volume_are_like(agent: Age
     agent.until(lambda: shown(agent.batches()[-1]) == pytest.approx(25.0), "the volume's share")
     items = {sample["item"] for sample in agent.batches()[-1]["samples"]}
     assert {"cpu.idle", "load.5min", "mem.memused.percent", "host.alive"} <= items
+
+
+def test_of_two_agents_with_one_name_one_works_and_the_other_says_why_it_does_not(
+    broker: BrokerUnderTest, agent: Agent, tmp_path: Path
+) -> None:
+    other = Agent(broker, tmp_path / "other", agent.host)
+    try:
+        other.start()
+        named = f"another process consumes agent.{agent.host}"
+        other.until(lambda: named in other.readiness(), "the other says why it is not ready")
+
+        commands = [agent.clean(dry_run=True) for _ in range(20)]
+        for command in commands:
+            agent.tell(command)
+        for command in commands:
+            arrived = partial(agent.answers, "remediation.executed", command.command_id)
+            agent.until(lambda arrived=arrived: bool(arrived()), "an answer")
+        done = {entry["command_id"] for entry in agent.audit()}
+        assert done == {command.command_id for command in commands}
+        assert other.audit() == []
+        assert agent.volumes() == {str(agent.volume)}
+
+        agent.kill9()
+        other.until(lambda: str(other.volume) in other.volumes(), "the other works now")
+        other.until(lambda: '"ok": true' in other.readiness(), "it is ready")
+    finally:
+        other.close()
 
 
 def test_a_command_sent_twice_is_carried_out_once(agent: Agent) -> None:

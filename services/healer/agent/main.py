@@ -72,11 +72,13 @@ class Agent(Service):
         return self.stopping
 
     def _sample(self) -> None:
-        if self._publishing.tick():
+        # Two machines of one name would be one series, whose values jump.
+        if not self.displaced and self._publishing.tick():
             self.wake("publish")
 
     def _publish(self) -> None:
-        self._publishing.send(self.bus)
+        if self.undisputed:
+            self._publishing.send(self.bus)
 
 
 def _consumed(host: str) -> dict[type[Message], Handler]:

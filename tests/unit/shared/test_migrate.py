@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
+from pydantic import BaseModel
 from sqlalchemy import create_engine, inspect
 
-from shared.store import Queued, opened
+from shared.store import Collection, Queued, opened
 from shared.store import migrate as migrating
+from shared.store.collection import fitted
 from shared.store.migrate import create, migrate, newest, upgrade
 
 _NOTED = "alembic_version"
@@ -62,6 +64,46 @@ def test_what_waits_in_the_outbox_of_an_earlier_version_waits_on(tmp_path: Path)
     engine.dispose()
     with closing(opened(url)) as store:
         assert store.unsent() == [waits]
+
+
+class _Note(BaseModel):
+    name: str
+    text: str = ""
+
+
+_NOTES = Collection("notes", _Note, key=lambda note: note.name, group=lambda note: note.name)
+_LONG, _ODD, _TWICE, _SHORT = "a" * 301, "b\0c", "d" * 400, "e"
+
+
+def test_records_under_keys_that_do_not_fit_are_found_changed_and_deleted_again(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with closing(opened(url)) as store, store.transaction() as records:
+        for name in (_LONG, _ODD, _TWICE, _SHORT):
+            records.put(_NOTES, _Note(name=name, text="newer"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        write = "UPDATE records SET key = ?, group_key = ? WHERE key = ?"
+        for name in (_LONG, _ODD):
+            connection.exec_driver_sql(write, (name, name, fitted(name)))
+        connection.exec_driver_sql(
+            "INSERT INTO records SELECT collection, ?, group_key, status, due_at, ordinal, "
+            "replace(data, 'newer', 'older') FROM records WHERE key = ?",
+            (_TWICE, fitted(_TWICE)),
+        )
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
+    engine.dispose()
+
+    with closing(opened(url)) as store, store.transaction() as records:
+        found = records.find(_NOTES)
+        assert {(note.name, note.text) for note in found} == {
+            (name, "newer") for name in (_LONG, _ODD, _TWICE, _SHORT)
+        }
+        assert [len(records.find(_NOTES, group=note.name)) for note in found] == [1, 1, 1, 1]
+        for note in found:
+            records.delete(_NOTES, note.name)
+        assert records.find(_NOTES) == []
 
 
 def test_an_empty_database_is_upgraded_and_one_that_is_current_left_alone(

@@ -1,7 +1,8 @@
 """The consumers that are compared: each handles ``count`` no-op messages at least once.
 
 Run as ``python -m bench.contenders NAME URL COUNT``: fills its own queue first, then prints the
-seconds between the first and the last handled message. Every message carries the same JSON body
+seconds between the first and the last handled message, and those of CPU that the process used
+meanwhile. Every message carries the same JSON body
 and every consumer parses it; acks follow the handling.
 """
 
@@ -22,8 +23,11 @@ from shared.contracts import JobCancel
 from shared.service import Service
 from shared.settings import ServiceSettings
 
-RESULT = "seconds="
-"""The mark before the figure, as libraries print lines of their own."""
+RESULT = "seconds and seconds of CPU="
+"""The mark before the figures, as libraries print lines of their own."""
+ON_POSTGRESQL = "barograph_on_postgresql"
+"""Two replicas on PostgreSQL, of which one leads."""
+Spent = tuple[float, float]
 _QUEUE = "bench"
 _PREFETCH = 500
 _ACK_EVERY = 50
@@ -36,18 +40,20 @@ class Clock:
 
     def __init__(self, count: int) -> None:
         self._left = count
-        self._first = 0.0
+        self._first = self._cpu = 0.0
         self._lock = threading.Lock()
-        self.seconds = 0.0
+        self.spent = (0.0, 0.0)
+        """Seconds, and seconds of CPU, from the first message to the last."""
         self.done = threading.Event()
 
     def tick(self) -> None:
         with self._lock:
             if not self._first:
-                self._first = time.perf_counter()
+                self._first, self._cpu = time.perf_counter(), time.process_time()
             self._left -= 1
             if self._left == 0:
-                self.seconds = time.perf_counter() - self._first
+                passed = time.perf_counter() - self._first
+                self.spent = (passed, time.process_time() - self._cpu)
                 self.done.set()
 
     def wait(self) -> None:
@@ -75,7 +81,7 @@ def _declare_quorum(channel: Any) -> None:
     channel.queue_declare(_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
 
 
-def raw_pika(url: str, count: int, ack_every: int) -> float:
+def raw_pika(url: str, count: int, ack_every: int) -> Spent:
     """Measure nothing but pika, which consumes, and pydantic, which parses."""
     fill(url, _QUEUE, count, _declare_quorum)
     clock = Clock(count)
@@ -98,12 +104,15 @@ def raw_pika(url: str, count: int, ack_every: int) -> float:
     channel.basic_consume(_QUEUE, on_message)
     channel.start_consuming()
     connection.close()
-    return clock.seconds
+    return clock.spent
 
 
-def runner(url: str, count: int, store_url: str = "") -> float:
-    """Our service runner, with a store (inbox, exactly one effect) if there is a ``store_url``."""
-    from shared.store import Store
+def runner(url: str, count: int, store_url: str = "", replicas: int = 1) -> Spent:
+    """Our service runner, with a store (inbox, exactly one effect) if there is a ``store_url``.
+
+    Of several replicas the first leads, and the others stand by, in this process as well.
+    """
+    from shared.store import opened
 
     (work, *_rest) = topology.work_queues(topology.Principal.TASK)
 
@@ -118,16 +127,21 @@ def runner(url: str, count: int, store_url: str = "") -> float:
         clock.tick()
         return ()
 
-    settings = ServiceSettings(broker_url=url, log_level="WARNING")  # type: ignore[arg-type] # pydantic parses it
-    store = Store(store_url) if store_url else None
-    service = Service("task", settings, handlers={JobCancel: handle}, store=store)
-    service.start()
+    services = []
+    for number in range(replicas):
+        settings = ServiceSettings(broker_url=url, log_level="WARNING", instance=str(number))  # type: ignore[arg-type] # pydantic parses it
+        store = opened(store_url) if store_url else None
+        handlers = {JobCancel: handle}
+        service = Service("task", settings, handlers=handlers, store=store, elected=replicas > 1)
+        service.start()
+        services.append(service)
     clock.wait()
-    service.stop()
-    return clock.seconds
+    for service in reversed(services):
+        service.stop()
+    return clock.spent
 
 
-def dramatiq(url: str, count: int) -> float:
+def dramatiq(url: str, count: int) -> Spent:
     """Dramatiq with its RabbitMQ broker and eight worker threads, its default."""
     import dramatiq as library
     from dramatiq.brokers.rabbitmq import RabbitmqBroker
@@ -150,10 +164,10 @@ def dramatiq(url: str, count: int) -> float:
     clock.wait()
     worker.stop()
     broker.close()
-    return clock.seconds
+    return clock.spent
 
 
-def celery(url: str, count: int) -> float:
+def celery(url: str, count: int) -> Spent:
     """Celery, one process (solo), late acks, prefetch as ours."""
     from celery import Celery
 
@@ -174,7 +188,7 @@ def celery(url: str, count: int) -> float:
         JobCancel.model_validate_json(body)
         clock.tick()
         if clock.done.is_set():
-            print(f"{RESULT}{clock.seconds}", flush=True)
+            print(f"{RESULT}{clock.spent[0]} {clock.spent[1]}", flush=True)
             # Its worker has no stop that can be called from here.
             os._exit(0)
 
@@ -187,7 +201,7 @@ def celery(url: str, count: int) -> float:
     raise TimeoutError("the worker ended early")
 
 
-def faststream(url: str, count: int) -> float:
+def faststream(url: str, count: int) -> Spent:
     """FastStream, prefetch as ours."""
     from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 
@@ -213,10 +227,10 @@ def faststream(url: str, count: int) -> float:
         await broker.stop()
 
     asyncio.run(run())
-    return clock.seconds
+    return clock.spent
 
 
-CONTENDERS: dict[str, Callable[[str, int], float]] = {
+CONTENDERS: dict[str, Callable[[str, int], Spent]] = {
     "barograph": runner,
     "pika_ack_each": lambda url, count: raw_pika(url, count, 1),
     "pika_ack_50": lambda url, count: raw_pika(url, count, _ACK_EVERY),
@@ -224,8 +238,10 @@ CONTENDERS: dict[str, Callable[[str, int], float]] = {
     "celery": celery,
     "faststream": faststream,
     "barograph_with_store": lambda url, count: runner(url, count, os.environ["BENCH_STORE_URL"]),
+    ON_POSTGRESQL: lambda url, count: runner(url, count, os.environ["BENCH_STORE_URL"], 2),
 }
 
 if __name__ == "__main__":
     chosen, broker_url, messages = sys.argv[1:]
-    print(f"{RESULT}{CONTENDERS[chosen](broker_url, int(messages))}", flush=True)
+    seconds, cpu_s = CONTENDERS[chosen](broker_url, int(messages))
+    print(f"{RESULT}{seconds} {cpu_s}", flush=True)

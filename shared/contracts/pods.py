@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.contracts.job_parts import ContainerImage, Environment
 from shared.contracts.message import Part, RelativePath
@@ -155,6 +155,9 @@ class Mount(Part):
     read_only: bool = Field(default=False, description="True: the container may not write to it.")
 
 
+_S = TypeVar("_S", EnvironmentSource, EnvironmentValue)
+
+
 class Container(Part):
     """An additional container of the job, confined like the program's.
 
@@ -188,18 +191,27 @@ class Container(Part):
     )
     roles: Roles = Field(default=(), description="The roles whose members have it; by default all.")
 
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Container:
-        faults = []
-        if self.name in _TAKEN:
-            faults.append(f"name: {', '.join(sorted(_TAKEN))} are every pod's own")
-        paths = [each.path for each in self.mounts]
-        faults += [f"mounts: twice at {path}" for path in sorted({*paths}) if paths.count(path) > 1]
-        if any(each.roles for each in self.env_from) or any(e.roles for e in self.env_value_from):
-            faults.append("env_from, env_value_from: roles are said of the container")
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name in _TAKEN:
+            raise ValueError(f"{', '.join(sorted(_TAKEN))} are every pod's own")
+        return name
+
+    @field_validator("mounts")
+    @classmethod
+    def _have_places_of_their_own(cls, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+        paths = [each.path for each in mounts]
+        if twice := sorted({path for path in paths if paths.count(path) > 1}):
+            raise ValueError(f"twice at {', '.join(twice)}")
+        return mounts
+
+    @field_validator("env_from", "env_value_from")
+    @classmethod
+    def _are_the_containers(cls, sources: tuple[_S, ...]) -> tuple[_S, ...]:
+        if any(each.roles for each in sources):
+            raise ValueError("roles are said of the container")
+        return sources
 
 
 def faults_of_containers(

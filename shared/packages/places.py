@@ -13,6 +13,14 @@ def prefix_of(project: str) -> str:
 
 
 def is_package(reference: str, bucket: str, project: str) -> bool:
-    """Return whether ``bucket:prefix:name`` is a package of this installation and project."""
-    found, prefix, name = reference.split(":", 2)
-    return (found, prefix) == (bucket, prefix_of(project)) and name not in (".", "..")
+    """Return whether ``bucket:prefix:name`` is a package of this installation and project.
+
+    Text that does not name an object is none.
+    """
+    *place, name = reference.split(":")
+    return place == [bucket, prefix_of(project)] and name not in ("", ".", "..")
+
+
+def key_of(reference: str) -> str:
+    """The key of a package in its bucket."""
+    return "/".join(reference.split(":")[1:])

@@ -18,7 +18,7 @@ from services.client.api.jobs import allowed, in_own_name, known_already
 from services.client.api.projects import own_package, own_project
 from services.client.records import PlanView
 from shared.contracts import JobPlan
-from shared.packages.places import prefix_of
+from shared.packages.places import key_of, prefix_of
 
 _LONGEST_S = 60.0
 
@@ -53,8 +53,7 @@ def ask_for_plan(client: Client, body: dict[str, Any], *, server: bool) -> str:
 
 def _is_there(client: Client, package: str) -> bool:
     """Return whether a package of this installation's bucket is there."""
-    bucket, prefix, name = package.split(":")
-    return client.objects.head(bucket, f"{prefix}/{name}") is not None
+    return client.objects.head(client.settings.s3_bucket, key_of(package)) is not None
 
 
 routes = APIRouter(

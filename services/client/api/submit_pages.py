@@ -27,7 +27,7 @@ from services.client.wording import faults
 from shared.contracts import Fault, JobPlanned
 from shared.packages import check, pack
 from shared.packages.folder import LEFT_OUT, OF_AN_ENVIRONMENT
-from shared.packages.places import is_package
+from shared.packages.places import is_package, key_of
 from shared.storage import StorageError
 from shared.tfjob import NotImportableError, import_tfjob, write
 
@@ -35,7 +35,6 @@ _PLAN_S, _LOOK_S = 10.0, 0.1
 _MAX_FIELD_CHARS = 20_000
 _LOOKED_INTO = 16 * 2**20
 """Bytes; larger packages are not downloaded for the plan."""
-_COLONS = 2
 _NO_CODE = "no folder was given: what the commands run has to be in the image"
 routes = APIRouter(include_in_schema=False)
 
@@ -146,9 +145,9 @@ def _check_package(client: Client, body: dict[str, Any]) -> None:
     """
     bucket, project = client.settings.s3_bucket, own_project(str(body.get("project", "")))
     reference, main = str(body.get("package", "")), str(body.get("main", ""))
-    if not main or reference.count(":") != _COLONS or not is_package(reference, bucket, project):
+    if not main or not is_package(reference, bucket, project):
         return
-    key = "/".join(reference.split(":")[1:])
+    key = key_of(reference)
     try:
         known = client.objects.head(bucket, key)
         if known is None or known.size > _LOOKED_INTO:

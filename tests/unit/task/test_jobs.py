@@ -66,6 +66,22 @@ def submit(**fields: Any) -> JobSubmit:
     return JobSubmit.model_validate(values | fields)
 
 
+def test_every_fault_of_a_container_is_told_at_once_with_those_of_the_job() -> None:
+    mount = {"volume": "data", "path": "/data"}
+    source = {"config_map": "settings", "roles": ["worker"]}
+    container = {"name": "launcher", "kind": "sidecar", "mounts": [mount] * 2}
+    with pytest.raises(ValidationError) as told:
+        submit(ps=-1, containers=[container | {"env_from": [source]}])
+    problems = {".".join(map(str, each["loc"])): each["msg"] for each in told.value.errors()}
+    assert set(problems) == {
+        "ps",
+        "containers.0.name",
+        "containers.0.mounts",
+        "containers.0.env_from",
+    }
+    assert "every pod's own" in problems["containers.0.name"]
+
+
 def cluster(**fields: Any) -> JobSubmit:
     return submit(type="distribute", chief=True, ps=1, workers=2, **fields)
 

@@ -179,7 +179,7 @@ class KubernetesRuntime:
         try:
             for group, job, base in self._lacking(submit, members):
                 if job is None:
-                    owner = owner or self._secret(submit)
+                    owner = owner or self._begun(submit)
                     self._create(submit, group, sizes[group], base, owner)
                 else:
                     # It will not make these pods any more: begin it again, after all before.
@@ -191,12 +191,17 @@ class KubernetesRuntime:
             raise
         self._refused.pop(submit.job_id, None)
 
-    def _create(
-        self, submit: JobSubmit, group: str, completions: int, base: int, owner: str
-    ) -> None:
+    def _begun(self, submit: JobSubmit) -> str:
+        """Make what all groups of a job share; return the id of the Secret that owns the rest."""
+        owner = self._secret(submit)
         names_of_members = manifests.service(self._template, submit, owner_uid=owner)
         if names_of_members is not None:
             self._make(self._path(submit, "v1", "services"), names_of_members)
+        return owner
+
+    def _create(
+        self, submit: JobSubmit, group: str, completions: int, base: int, owner: str
+    ) -> None:
         claims = manifests.claim_template(self._template, submit, group, owner_uid=owner)
         if claims is not None:
             self._make(self._path(submit, "resource.k8s.io/v1", "resourceclaimtemplates"), claims)

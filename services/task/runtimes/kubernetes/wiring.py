@@ -15,7 +15,7 @@ from services.task.spec import PodSpec, checkpoint_key
 from services.task.validation import Quotas
 from shared.cluster import Cluster
 from shared.contracts import JobSubmit
-from shared.packages.places import is_package
+from shared.packages.places import is_package, key_of
 from shared.storage import ObjectStore, PresignedAccess
 
 _ACCESS_S = 48 * 3600
@@ -32,7 +32,7 @@ def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], s
         reads = [checkpoint_key(submit.job_id)]
         # Validation refuses others; should one come here, its launcher is refused the object.
         if is_package(submit.package, own, submit.project):
-            reads.append("/".join(submit.package.split(":", 2)[1:]))
+            reads.append(key_of(submit.package))
         access = PresignedAccess(
             writes=store.presign_prefix(own, f"jobs/{submit.job_id}/", _ACCESS_S, _MAX_BYTES),
             reads={f"{own}/{key}": store.presign_get(own, key, _ACCESS_S) for key in reads},

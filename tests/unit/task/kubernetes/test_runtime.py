@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,8 +15,8 @@ from services.task.runtimes.kubernetes.pod_upkeep import PodUpkeep
 from services.task.runtimes.kubernetes.runtime import KubernetesRuntime
 from services.task.runtimes.kubernetes.view import View
 from shared.cluster import ClusterUnavailable, Object
-from shared.contracts import Member, Role
-from tests.unit.task.kubernetes.objects import TEMPLATE, ended, pod, submit
+from shared.contracts import JobSubmit, Member, Role
+from tests.unit.task.kubernetes.objects import TEMPLATE, cluster, ended, pod, submit
 from tests.waiting import eventually
 
 
@@ -110,6 +111,15 @@ WORKER = [Member(role=Role.WORKER, index=0, incarnation=1)]
 MANY = 50
 
 
+def members(job: JobSubmit) -> list[Member]:
+    """The first incarnation of each member."""
+    return [
+        Member(role=role, index=index, incarnation=1)
+        for role, count in job.roles().items()
+        for index in range(count)
+    ]
+
+
 def named(name: str, namespace: str = TEMPLATE.namespace) -> Object:
     return {"metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}"}, "spec": {}}
 
@@ -132,6 +142,17 @@ def test_a_job_of_a_project_has_its_objects_in_the_projects_namespace_and_none_e
         for namespace in ("team-vision", TEMPLATE.namespace)
         for kind in ("secrets", "jobs")
     }
+
+
+def test_what_all_groups_of_a_job_share_is_asked_for_once() -> None:
+    api = Recorded()
+    runtime = made(api)
+    elastic = cluster(elastic=True)
+    runtime.start(elastic, members(elastic))
+    runtime._acts.close()
+    kinds = Counter(path.rpartition("/")[2] for _, path in api.asked)
+    assert kinds == {"secrets": 1, "services": 1, "jobs": len(names.groups(elastic, queued=False))}
+    assert kinds["jobs"] > 1
 
 
 def test_what_is_left_of_a_removed_job_is_looked_for_wherever_jobs_may_run() -> None:

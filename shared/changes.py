@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 T = TypeVar("T", bound=BaseModel)
+_set = object.__setattr__
+"""Of frozen models, too."""
 
 
 def with_changes(record: T, **fields: Any) -> T:
@@ -30,14 +32,22 @@ def changed(model: T, **fields: object) -> T:
     """A copy with these fields changed, whose values are taken as they are.
 
     For values that typed code has made, where a whole incident or all settings would be checked
-    again for each of them.
+    again for each of them. It is ``model_copy`` without its detours, which take most of its time:
+    an alert is changed a dozen times until it is stored.
 
     Raises:
         ValueError: a name is no field of the model.
     """
     if fault := _misspelt(model, fields.keys()):
         raise ValueError(fault)
-    return model.model_copy(update=fields)
+    if model.__pydantic_extra__ is not None or model.__pydantic_private__ is not None:
+        return model.model_copy(update=fields)
+    copied = object.__new__(type(model))
+    _set(copied, "__dict__", model.__dict__ | fields)
+    _set(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__ | fields.keys())
+    _set(copied, "__pydantic_extra__", None)
+    _set(copied, "__pydantic_private__", None)
+    return copied
 
 
 def _misspelt(model: BaseModel, names: AbstractSet[str]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Any
+from functools import partial
+from typing import Any, TextIO
 
 import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
+
+from shared.log_lines import LineLogger
 
 MESSAGES = Counter(
     "barograph_messages_total",
@@ -200,13 +203,17 @@ def configure_logging(level: str = "INFO") -> None:
             structlog.processors.JSONRenderer(_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=partial(_line_logger, sys.stderr),
         # Creating a logger costs as much as the line, and each alert of a storm logs several.
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
     # pika reports every lost connection at length; the link says the same in one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _line_logger(file: TextIO, *_name: object) -> LineLogger:
+    return LineLogger(file)
 
 
 def _json(line: dict[str, Any], **options: Any) -> str:

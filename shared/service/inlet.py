@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from shared import topology
+from shared import log_lines, topology
 from shared.contracts import Fault, Message
 from shared.messaging import (
     Bus,
@@ -79,7 +79,8 @@ class Inlet:
             self._publish_all([out for d in deliveries for out in self._settle(d, attempt)])
             _count(queue, attempt)
         else:
-            queued, attempt = self._commit(self._store, deliveries)
+            with log_lines.together():
+                queued, attempt = self._commit(self._store, deliveries)
             # A transaction that did not become durable is tried again, and would count twice.
             _count(queue, attempt)
             send_or_leave(self._bus, self._store, queued)

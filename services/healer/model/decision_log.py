@@ -7,6 +7,7 @@ in which trace, and the fact's own fields say the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import structlog
 
@@ -31,6 +32,8 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "ended": ("alert_closed", "it is over"),
 }
 """Kind of fact to event name and meaning."""
+_APART = frozenset({"kind", "at"})
+"""The line has its own event name and time."""
 
 
 def write(alert_id: str, series: SeriesRef, traceparent: str, *facts: Fact) -> None:
@@ -38,6 +41,15 @@ def write(alert_id: str, series: SeriesRef, traceparent: str, *facts: Fact) -> N
     found = parts(traceparent)
     trace = {"trace_id": found[0]} if found else {}
     for fact in facts:
-        known = fact.model_dump(mode="json", exclude={"kind", "at"}, exclude_none=True)
+        known = {
+            name: _shown(value)
+            for name, value in fact.__dict__.items()
+            if value is not None and name not in _APART
+        }
         event = EVENTS[fact.kind][0]
         log.info(event, alert_id=alert_id, host=series.host, item=series.item, **trace, **known)
+
+
+def _shown(value: object) -> object:
+    """A field of a fact as JSON has it; the facts' others are numbers and texts already."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from shared.store.parsed import Parsed
 from shared.store.tables import KEY_WIDTH, STATUS_WIDTH
 from shared.time_zones import in_utc
 from shared.visible import encodable
@@ -22,7 +24,8 @@ class Collection(Generic[T]):
     """A kind of record: its model, its key, and what it can be found by.
 
     ``group``, ``status`` and ``due`` read the indexed values from a record; ``due`` gives an
-    aware datetime or None.
+    aware datetime or None. ``kept`` is the number of models that are kept beside the database, for
+    collections that are read over and over.
     """
 
     name: str
@@ -31,6 +34,12 @@ class Collection(Generic[T]):
     group: Callable[[T], str | None] | None = None
     status: Callable[[T], str | None] | None = None
     due: Callable[[T], datetime | None] | None = None
+    kept: int = 0
+
+    @cached_property
+    def parsed(self) -> Parsed[T]:
+        """The models that are kept."""
+        return Parsed(self.model, self.kept)
 
     def row(self, record: T) -> dict[str, Any]:
         """The row of ``record``: the columns it is looked up by, and the record."""

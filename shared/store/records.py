@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 from shared.store import statements
 from shared.store.collection import Collection, T, fitted, fitted_or_none, utc
 from shared.store.known import UNKNOWN, Known, KnownGroup
+from shared.store.parsed import Parsed
 from shared.store.tables import RECORDS, STATUS_WIDTH
 
 Memory = dict[str, tuple[str, T]]
@@ -43,6 +44,7 @@ class Records:
         self._put: dict[str, dict[str, dict[str, Any]]] = {}
         self._groups: dict[str, set[str | None]] = {}
         self._known: dict[str, Known] = defaultdict(Known)
+        self._parsed: dict[str, Parsed[Any]] = {}
 
     def get(self, collection: Collection[T], key: str) -> T | None:
         """The record with this key, or None."""
@@ -52,7 +54,7 @@ class Records:
         if found is UNKNOWN:
             values = {"collection": collection.name, "key": key}
             row = self._connection.execute(statements.GET, values).first()
-            found = None if row is None else collection.model.model_validate_json(row.data)
+            found = None if row is None else collection.parsed.model(key, row.data)
             known.learn({key: found})
         return cast("T | None", found)
 
@@ -69,11 +71,11 @@ class Records:
         A group is read up to its ``newest`` records. It changes no answer, only its price.
         """
         known = self._known[collection.name]
-        read = collection.model.model_validate_json
+        read = collection.parsed.model
         for part in _parts({key for key in map(fitted, keys) if known.get(key) is UNKNOWN}):
             values: dict[str, Any] = {"collection": collection.name, "keys": part}
             rows = self._connection.execute(statements.GET_MANY, values)
-            known.learn(dict.fromkeys(part) | {row.key: read(row.data) for row in rows})
+            known.learn(dict.fromkeys(part) | {row.key: read(row.key, row.data) for row in rows})
         wanted = {group for group in map(fitted, groups) if known.group(group) is None}
         if wanted:
             self._write(collection.name)
@@ -81,7 +83,7 @@ class Records:
             values = {"collection": collection.name, "groups": part, "most": newest}
             members: dict[str, dict[str, T]] = {group: {} for group in part}
             for row in self._connection.execute(statements.NEWEST, values):
-                members[row.group_key][row.key] = read(row.data)
+                members[row.group_key][row.key] = read(row.key, row.data)
             for group, records in members.items():
                 complete = len(records) < newest
                 known.learn_group(group, KnownGroup(records, complete=complete))
@@ -101,6 +103,7 @@ class Records:
         """Keep ``record`` to be written; one that waits already keeps its place."""
         name, row = collection.name, collection.row(record)
         key, group = row["key"], row["group_key"]
+        self._parsed[name] = collection.parsed
         waiting = self._put.setdefault(name, {})
         before = waiting.get(key)
         row["ordinal"] = before["ordinal"] if before else ordinal
@@ -123,9 +126,11 @@ class Records:
         waiting = self._put.pop(name, None)
         self._groups.pop(name, None)
         if waiting:
-            rows = list(waiting.values())
+            rows, parsed = list(waiting.values()), self._parsed[name]
             for row in rows:
-                row["data"] = row["data"].model_dump_json()
+                record = row["data"]
+                row["data"] = record.model_dump_json()
+                parsed.keep(row["key"], row["data"], record)
             statements.UPSERT.execute(self._connection, rows)
 
     def delete(self, collection: Collection[T], key: str) -> None:
@@ -133,6 +138,7 @@ class Records:
         key = fitted(key)
         self._put.get(collection.name, {}).pop(key, None)
         self._known[collection.name].delete(key)
+        collection.parsed.forget(key)
         self._connection.execute(statements.DELETE, {"collection_": collection.name, "key_": key})
 
     def find(
@@ -267,7 +273,7 @@ class Records:
         for key, data in rows:
             record = known.get(key)
             if record is UNKNOWN:
-                record = collection.model.model_validate_json(data)
+                record = collection.parsed.model(key, data)
                 known.learn({key: record})
             records.append(record)
         return records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from services.healer.notify.links import LinkMaker, Links, Purpose
 from services.healer.people import alerting_news
 from services.healer.remediations import make
 from services.healer.settings import HealerSettings
+from shared import log_lines
 from shared.contracts import (
     ActionDecide,
     AlarmPredicted,
@@ -71,6 +73,12 @@ _GATHER_S = 0.03
 them."""
 _PAUSE_S = 0.1
 """The pause in seconds between two passes, so that in a storm one follows several batches."""
+_REST = 3.0
+"""A storm's summary takes a quarter of the interpreter: with more, the next alerts would pile up
+while the alerts so far are recorded."""
+_SWITCH_S = 0.001
+"""A thread that computes keeps the interpreter so long from one that wants it. Python's 5 ms are
+long for a handler, which gives it up at each of the hundreds of rows that a batch writes."""
 log = structlog.get_logger(__name__)
 
 
@@ -172,7 +180,7 @@ class HealerService(HttpService):
             unit.emit(*batch(self.context(unit.records)))
 
     def _flush(self) -> None:
-        passes.make(self._parts(), self._in_transaction)
+        passes.make(self._parts(), self._in_transaction, _REST)
 
     def _parts(self) -> Iterator[Part]:
         announcer = self._healing.announcer
@@ -182,7 +190,7 @@ class HealerService(HttpService):
         yield from parts
 
     def _in_transaction(self, part: Part) -> None:
-        with self.unit() as unit:
+        with log_lines.together(), self.unit() as unit:
             part(self.context(unit.records))
 
     def _measure(self) -> None:
@@ -296,4 +304,5 @@ def _run(settings: HealerSettings) -> None:
         log.warning(
             "no_channel_configured", reason="no CHANNELS and no SMTP_URL; alarms are only published"
         )
+    sys.setswitchinterval(_SWITCH_S)
     HealerService(settings).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -14,8 +15,14 @@ P = TypeVar("P")
 log = structlog.get_logger(__name__)
 
 
-def make(parts: Iterable[P], transaction: Callable[[P], None]) -> None:
+def make(parts: Iterable[P], transaction: Callable[[P], None], rest: float = 1.0) -> None:
     """Do each part in a transaction of its own; one that fails keeps back none of the others.
+
+    Args:
+        parts: the parts.
+        transaction: it does one of them.
+        rest: after each part the caller rests so many times as long as the part has computed,
+            because handlers of messages want the database and the interpreter as well.
 
     Raises:
         Unavailable: at once, because all others would fail as well.
@@ -23,6 +30,7 @@ def make(parts: Iterable[P], transaction: Callable[[P], None]) -> None:
     """
     first: Exception | None = None
     for part in parts:
+        began = time.thread_time()
         try:
             transaction(part)
         except Unavailable:
@@ -31,6 +39,6 @@ def make(parts: Iterable[P], transaction: Callable[[P], None]) -> None:
             # An alert that cannot be put into words must not keep people from hearing of others.
             log.exception("part_of_pass_failed")
             first = first or error
-        give_way()  # to the handlers of messages, which must not wait for all parts
+        give_way(rest * (time.thread_time() - began))
     if first is not None:
         raise first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
@@ -10,7 +11,13 @@ import pytest
 
 from services.healer.handlers import Handlers
 from services.healer.model.notice import Summary
-from services.healer.model.notification import NOTICES, NOTIFICATION_STATES, STORM, StormState
+from services.healer.model.notification import (
+    NOTICES,
+    NOTIFICATION_STATES,
+    STORM,
+    NotificationState,
+    StormState,
+)
 from services.healer.notify import passes, storms
 from services.healer.notify.render.mail import build
 from services.healer.notify.settings import Storm
@@ -118,6 +125,36 @@ def test_a_part_of_a_pass_that_fails_keeps_no_other_back() -> None:
     with pytest.raises(ValueError, match="1"):
         passes.make(range(6), transaction)
     assert done == [0, 2, 4]
+
+
+def test_a_pass_rests_as_often_as_it_is_told_for_as_long_as_its_parts_compute(monkeypatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(passes, "give_way", rests.append)
+    spent: list[float] = []
+
+    def transaction(wanted_s: float) -> None:
+        began = time.thread_time()
+        while time.thread_time() - began < wanted_s:
+            pass
+        spent.append(time.thread_time() - began)
+
+    passes.make([0.002, 0.02], transaction, 3.0)
+    assert len(rests) == 2
+    assert all(rest >= 3 * took for rest, took in zip(rests, spent, strict=True))
+
+
+def test_the_states_that_are_kept_are_what_the_database_would_say(monkeypatch) -> None:
+    kept: dict[str, tuple[str, NotificationState]] = {}
+    monkeypatch.setattr(NOTIFICATION_STATES.parsed, "_kept", kept)
+    desk = stormy()
+    notify(desk.handlers, desk.store, desk.now)
+    desk.take(over(STRANGERS[1]), over(EFFECTS[0]), trouble("s0", number=2, severity="critical"))
+    desk.later(90)
+    assert len(kept) > 10
+    for data, state in kept.values():
+        read = NotificationState.model_validate_json(data)
+        assert state == read
+        assert [type(v) for v in dict(state).values()] == [type(v) for v in dict(read).values()]
 
 
 def test_a_store_that_is_away_ends_the_pass_at_once() -> None:

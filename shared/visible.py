@@ -7,6 +7,7 @@ from typing import Any
 
 _FIRST_PICTURE = 0x2400
 _FIRST_PRINTABLE = 0x20
+_SPACES = str.maketrans("\n\t", "  ")
 
 
 def visible(text: str) -> str:
@@ -18,7 +19,7 @@ def visible(text: str) -> str:
     >>> visible("a\x1b[2Jb\u202ec\td")
     'a␛[2Jb�c\td'
     """
-    if text.isprintable():
+    if text.isprintable() or text.translate(_SPACES).isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else sign(c) for c in text)
 

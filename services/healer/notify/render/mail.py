@@ -155,8 +155,10 @@ def as_csv(notice: Summary) -> str:
 
 def _cell(text: str) -> str:
     flat = one_line(text, 1000)
+    if not flat.startswith(("=", "+", "-", "@")):
+        return flat
     number = flat.lstrip("-").replace(".", "", 1).isdigit()
-    return f"'{flat}" if flat[:1] in {"=", "+", "-", "@"} and not number else flat
+    return flat if number else f"'{flat}"
 
 
 def _html(

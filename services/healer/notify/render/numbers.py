@@ -31,5 +31,7 @@ def moment(time_ms: int) -> str:
 
 def one_line(text: str, most: int = 200) -> str:
     """``text`` on one line without control characters, cut at ``most`` characters."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    flat = " ".join(text.split())
     return flat if len(flat) <= most else flat[: most - 1] + "…"

@@ -103,9 +103,8 @@ def _is_plain(message: Outgoing) -> bool:
     """
     words = (message.exchange, message.routing_key, message.message_id, message.content_type)
     texts = (*words, *message.headers, *message.headers.values())
-    return (
-        len(message.body) <= MAX_MESSAGE_BYTES
-        and all(type(text) is str and text.isascii() for text in texts)
-        and all(len(word) <= _PLAIN_WORD for word in (*words, *message.headers))
-        and sum(map(len, texts)) <= _PLAIN_CHARACTERS
-    )
+    if len(message.body) > MAX_MESSAGE_BYTES or set(map(type, texts)) != {str}:
+        return False
+    whole = "".join(texts)
+    longest = max(map(len, (*words, *message.headers)))
+    return whole.isascii() and len(whole) <= _PLAIN_CHARACTERS and longest <= _PLAIN_WORD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -73,12 +74,8 @@ _GATHER_S = 0.03
 them."""
 _PAUSE_S = 0.1
 """The pause in seconds between two passes, so that in a storm one follows several batches."""
-_REST = 3.0
-"""A storm's summary takes a quarter of the interpreter: with more, the next alerts would pile up
-while the alerts so far are recorded."""
-_SWITCH_S = 0.001
-"""A thread that computes keeps the interpreter so long from one that wants it. Python's 5 ms are
-long for a handler, which gives it up at each of the hundreds of rows that a batch writes."""
+_UPKEEP_S = 0.5
+"""The seconds between two looks for what is due at a time, of which a batch has no need."""
 log = structlog.get_logger(__name__)
 
 
@@ -92,7 +89,7 @@ class HealerService(HttpService):
         store = opened(settings.store_url.get_secret_value())
         links = Links(_keys(settings, store))
         tools = _tools(settings, links, frozenset(handlers.clicks))
-        self._records = store
+        self._records, self._upkeep_at = store, 0.0
         super().__init__(
             "healer",
             settings,
@@ -180,11 +177,13 @@ class HealerService(HttpService):
             unit.emit(*batch(self.context(unit.records)))
 
     def _flush(self) -> None:
-        passes.make(self._parts(), self._in_transaction, _REST)
+        passes.make(self._parts(), self._in_transaction, passes.LONG_REST)
 
     def _parts(self) -> Iterator[Part]:
-        announcer = self._healing.announcer
-        yield announcer.upkeep
+        announcer, now = self._healing.announcer, time.monotonic()
+        if now >= self._upkeep_at:
+            self._upkeep_at = now + _UPKEEP_S
+            yield announcer.upkeep
         with self._records.reading() as records:
             parts = announcer.parts(self.context(records))
         yield from parts
@@ -304,5 +303,6 @@ def _run(settings: HealerSettings) -> None:
         log.warning(
             "no_channel_configured", reason="no CHANNELS and no SMTP_URL; alarms are only published"
         )
-    sys.setswitchinterval(_SWITCH_S)
+    # Python's 5 ms are long for a handler, which gives the interpreter up at each row it writes.
+    sys.setswitchinterval(0.001)
     HealerService(settings).run()

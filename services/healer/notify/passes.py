@@ -12,6 +12,9 @@ from shared.store import give_way
 from shared.unavailable import Unavailable
 
 P = TypeVar("P")
+LONG_REST = 3.0
+"""With it a storm's summary takes a quarter of the interpreter: with more, the next alerts would
+pile up while those so far are recorded."""
 log = structlog.get_logger(__name__)
 
 

@@ -6,6 +6,7 @@ import email
 import email.policy
 import re
 import struct
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -32,6 +33,32 @@ MS = int(NOW.timestamp() * 1000)
 HOUR = 3_600_000
 KINDS = get_args(Notice.model_fields["kind"].annotation)
 NASTY = "x\r\nBcc: all@example.org\r\n\r\n<script>alert(1)</script> \u202eü"
+
+
+_DRAWN_OF = (
+    *("series", "unit", "threshold", "above", "crossing_ms"),
+    *("recent", "band", "remediation", "after"),
+)
+"""The fields of a notice that its plot shows."""
+_DRAWN: dict[str, dict[str, bytes]] = {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _draw_each_plot_once() -> Iterator[None]:
+    """Drawing takes most of a mail's time, and most mails here have the same plot."""
+    from services.healer.notify.render import plot
+
+    draw = plot.pngs
+
+    def drawn(content: Notice) -> dict[str, bytes]:
+        key = repr([getattr(content, name) for name in _DRAWN_OF])
+        if key not in _DRAWN:
+            _DRAWN[key] = draw(content)
+        return _DRAWN[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plot, "pngs", drawn)
+        yield
 
 
 def notice(**changes: Any) -> Notice:

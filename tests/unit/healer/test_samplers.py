@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import threading
 import time
@@ -107,7 +108,9 @@ def test_work_of_ours_shows_as_cpu_time() -> None:
 
     values = {reading.item: reading.value for reading in cpu.sample()}
 
-    assert values["cpu.user"] > 0
+    assert values["cpu.idle"] < 100
+    if os.nice(0) <= 0:  # the kernel counts the work of a process that gives way apart from users'
+        assert values["cpu.user"] > 0
     assert values["cpu.idle"] + values["cpu.user"] <= 100.01
 
 

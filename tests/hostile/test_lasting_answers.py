@@ -97,7 +97,7 @@ def test_a_download_ends_with_the_rights_of_who_downloads(
     read, given = Logs.read, []
 
     def reading(*arguments: object) -> Iterator[bytes]:
-        for piece in read(*arguments):  # type: ignore[arg-type]
+        for piece in read(*arguments):
             given.append(piece)
             if len(given) == 5:
                 end()

@@ -115,6 +115,7 @@ TOML: dict[str, Callable[[Any], object]] = {
 PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0"}
 ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
 VALUES = {"docs/how-to/install-on-kubernetes.md#7", "docs/how-to/install-on-kubernetes.md#8"}
+EXTERNAL_SECRETS = {"docs/how-to/install-on-kubernetes.md#13"}
 ADAPTER = {"docs/how-to/scale.md#3"}
 COMPOSE_OVERRIDES = {"docs/how-to/who-may-do-what.md#2"}
 JOB_FILES = {"docs/how-to/run-a-job.md#1"}
@@ -126,6 +127,7 @@ READERS = [
     *PROMETHEUS,
     *ALERTMANAGER,
     *VALUES,
+    *EXTERNAL_SECRETS,
     *ADAPTER,
     *COMPOSE_OVERRIDES,
     *JOB_FILES,
@@ -144,6 +146,18 @@ def test_every_block_has_a_language_that_is_looked_at() -> None:
 
 def test_every_block_of_values_has_a_reader() -> None:
     assert {str(block) for block in blocks("json", "toml", "yaml")} == set(READERS)
+
+
+def test_external_secrets_bring_a_secret_that_the_example_values_name() -> None:
+    known: set[str] = set()
+    for block in blocks("yaml"):
+        if str(block) in VALUES:
+            parts = [part for part in yaml.safe_load(block.text).values() if isinstance(part, dict)]
+            known |= {part["existingSecret"] for part in parts if "existingSecret" in part}
+    (brought,) = (yaml.safe_load(b.text) for b in blocks("yaml") if str(b) in EXTERNAL_SECRETS)
+    assert brought["kind"] == "ExternalSecret"
+    assert brought["metadata"]["name"] == brought["spec"]["target"]["name"]
+    assert brought["spec"]["target"]["name"] in known
 
 
 def test_rules_of_prometheus_adapter_ask_for_metrics_that_there_are() -> None:

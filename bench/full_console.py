@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from typing import Any, Self
 import httpx
 
 from bench.full_store import ITEMS, JOB, fill
-from bench.healer_double import healer_double
+from bench.healer_double import machines_of
 from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
 from services.client.healer_api import HealerApi
@@ -56,23 +58,33 @@ class FullConsole:
     def __init__(self, store_url: str, many: int = 10_000) -> None:
         self.now, self.token = datetime.now(UTC), secrets.token_urlsafe()
         self.alert = deterministic_id("alert", 0)
-        self.machines = [f"{kind}-{n}" for n in range(max(1, many // 8)) for kind in ("web", "db")]
+        self._kinds = max(1, many // 8)
+        self.machines = machines_of(self._kinds)
         self._store = Store(store_url)
         fill(self._store, self.machines, many, self.now)
-        double = healer_double(self.machines, self.alert, self.now)
-        self._healer = HttpServer(double, "127.0.0.1", 0)
+        self._healer: subprocess.Popen[str] | None = None
         self._knowing = _Knowing(self.machines, self.now)
         self.objects = MemoryStore()
         self._console: HttpServer | None = None
         self._ask_healer: HealerApi | None = None
 
     def __enter__(self) -> Self:
-        self._healer.start()
+        double = [sys.executable, "-m", "bench.healer_double", str(self._kinds), self.alert]
+        self._healer = subprocess.Popen(
+            [*double, self.now.isoformat()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         model, objects = ReadModel(self._store), self.objects
         objects.ensure_bucket("barograph")
-        told = {"healer_url": self._healer.url, "healer_token": "t", "api_token": self.token}
+        told = {
+            "healer_url": _first_line(self._healer),
+            "healer_token": "t",
+            "api_token": self.token,
+        }
         app = create_app(
-            ClientSettings.model_validate(told),
+            ClientSettings.model_validate(told | {"api_token": self.token}),
             self._knowing,
             model,
             AlertModel(self._store),
@@ -87,9 +99,10 @@ class FullConsole:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for server in (self._console, self._healer):
-            if server is not None:
-                server.stop()
+        if self._console is not None:
+            self._console.stop()
+        if self._healer is not None:
+            self._healer.communicate()
         if self._ask_healer is not None:
             self._ask_healer.close()
         self._store.close()
@@ -147,6 +160,12 @@ class FullConsole:
             "/settings",
             "/login",
         )
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    if process.stdout is None:
+        raise RuntimeError("its output is not read")
+    return process.stdout.readline().strip()
 
 
 class _Knowing:

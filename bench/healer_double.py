@@ -1,11 +1,14 @@
 """A healer that knows many machines and decisions, for the console's pages.
 
 It answers the questions that the pages ask over HTTP with what it was made with, and keeps nothing.
+``python -m bench.healer_double MACHINES ALERT TIME`` serves it in a process of its own, whose
+processor time is not the pages': it prints its address, and ends when its input does.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -18,6 +21,7 @@ from starlette.routing import Route
 
 from shared.contracts import HealthReported, HealthTerm
 from shared.health_map import Hour, MapWanted, health_map, with_hours
+from shared.service.http import HttpServer
 
 AUDITED = 5_000
 _COSTS = (
@@ -175,3 +179,22 @@ def _audit(alert_id: str, now: datetime) -> Callable[[Request], Response]:
         return PlainTextResponse("\n".join(lines), headers=headers)
 
     return audit
+
+
+def machines_of(many: int) -> list[str]:
+    """The names of so many machines of each kind."""
+    return [f"{kind}-{n}" for n in range(many) for kind in ("web", "db")]
+
+
+def main(many: str, alert_id: str, now: str) -> None:
+    """Serve until the input ends."""
+    double = healer_double(machines_of(int(many)), alert_id, datetime.fromisoformat(now))
+    server = HttpServer(double, "127.0.0.1", 0)
+    server.start()
+    print(server.url, flush=True)
+    sys.stdin.read()
+    server.stop()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

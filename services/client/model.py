@@ -121,6 +121,12 @@ class ReadModel:
                 return view
             return known
 
+    def forget(self, refused: Sequence[str]) -> None:
+        """Forget requests that became no job; their ids may be used again."""
+        with self.store.transaction() as records:
+            for job_id in refused:
+                records.delete(JOBS, job_id)
+
     def chunks(self, job_id: str, before: int, limit: int = 100) -> tuple[int, list[LogChunk]]:
         """Log chunks in order of arrival, after the first ``before``, and how many precede them.
 

@@ -140,6 +140,35 @@ def test_no_word_of_an_alerts_state_is_broken(browser: Browser, console: FullCon
         assert set(found) == {1}, width
 
 
+_ASIDE = """
+return [...document.querySelectorAll('main table')].flatMap((table) => {
+  const row = table.querySelector('tbody tr');
+  return [...table.querySelectorAll('thead th')].filter((head, n) => row?.children[n]
+    && getComputedStyle(head).textAlign !== getComputedStyle(row.children[n]).textAlign)
+    .map((head) => head.textContent);
+});
+"""
+
+
+def test_every_head_stands_over_its_column(browser: Browser, console: FullConsole) -> None:
+    browser.seen_as(1440, "light")
+    aside = {}
+    for page in console.pages():
+        browser.open(f"{console.url}{page}")
+        aside[page] = [head for head in browser.run(_ASIDE) if head != "Hour (UTC)"]
+    assert {page: heads for page, heads in aside.items() if heads} == {}
+
+
+def test_all_of_a_page_are_chosen_at_once(browser: Browser, console: FullConsole) -> None:
+    chosen = "return document.querySelectorAll('.pick input:checked').length"
+    for page in ("/alerts", "/jobs"):
+        browser.open(f"{console.url}{page}")
+        browser.run("document.querySelector('[data-all]').click(); return 1")
+        assert browser.run(chosen) == browser.count(".pick input") > 1
+        browser.run("document.querySelector('[data-all]').click(); return 1")
+        assert browser.run(chosen) == 0
+
+
 def test_the_own_script_has_at_most_300_lines() -> None:
     lines = [len(each.read_text().splitlines()) for each in SCRIPTS.glob("*.js")]
     assert 0 < sum(lines) <= 300

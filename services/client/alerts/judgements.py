@@ -53,7 +53,8 @@ def anomaly_judged(event: AnomalyJudged, ctx: Context) -> tuple[()]:
     if event.alert_id is None:
         return ()
     known = ctx.records.get(JUDGEMENTS, event.alert_id)
-    if known is None or known.at < event.at:
+    # Of what was shown at once, the healer has the last word: the two clocks may differ.
+    if known is None or known.above is None or known.at < event.at:
         series = event.series
         labels = ", ".join(f"{name}={value}" for name, value in sorted(series.labels.items()))
         judgement = Judgement(

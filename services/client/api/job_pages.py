@@ -13,13 +13,13 @@ from services.client.access import CALLER
 from services.client.api.dependencies import Provided
 from services.client.api.faults import refusal
 from services.client.api.forms import SentForm
-from services.client.api.jobs import found
+from services.client.api.jobs import found, send_away
 from services.client.api.paging import address, neighbours
 from services.client.api.projects import OfProject, may_submit
 from services.client.model import SHOWN_STATES
 from services.client.projects import Projects
 from services.client.records import ENDED
-from shared.contracts import JobCancel, JobRemove
+from shared.contracts import JobCancel
 
 _PAGE, _MAX_CHOSEN = 50, 50
 _State = Annotated[str, Query(max_length=20, pattern=f"^({'|'.join(SHOWN_STATES)})?$")]
@@ -68,7 +68,7 @@ def change(client: Provided, change: Literal["cancel", "remove"], form: SentForm
         going = [f"{view.name} is {view.state}" for view in views if view.state not in ENDED]
         if going:
             raise refusal(409, f"cancel it first: {', '.join(going[:5])}", "job")
-        client.publisher.publish([JobRemove(job_id=view.job_id) for view in views])
+        send_away(client, views)
     return form.back(change, "/jobs")
 
 

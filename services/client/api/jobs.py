@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -191,5 +192,13 @@ def remove(client: Provided, job_id: JobId) -> Accepted:
     may_submit(view.project)
     if view.state not in ENDED:
         raise refusal(409, f"the job is {view.state}; cancel it first", "job_id")
-    client.publisher.publish([JobRemove(job_id=job_id)])
+    send_away(client, [view])
     return Accepted(job_id=job_id)
+
+
+def send_away(client: Client, views: Sequence[JobView]) -> None:
+    """Remove jobs that ended. One that was refused is known here alone, and is forgotten here."""
+    client.model.forget([view.job_id for view in views if view.state == REFUSED])
+    known = [JobRemove(job_id=view.job_id) for view in views if view.state != REFUSED]
+    if known:
+        client.publisher.publish(known)

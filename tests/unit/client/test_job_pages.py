@@ -11,11 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.client.access import CALLER
-from services.client.handlers import job_event
+from services.client.handlers import job_event, request_refused
 from services.client.model import SHOWN_STATES
 from services.client.projects import ALL
 from services.client.records import JOBS, JobView
-from shared.contracts import JobAccepted, JobCancel, JobFailed, JobRemove, JobRunning, JobSubmit
+from shared.contracts import (
+    Fault,
+    JobAccepted,
+    JobCancel,
+    JobFailed,
+    JobRemove,
+    JobRunning,
+    JobSubmit,
+    RequestRefused,
+)
 from tests.unit.client.test_api import JOB, NOW, Desk, event
 from tests.unit.client.test_sessions import _signed_in
 
@@ -107,6 +116,25 @@ def test_ten_thousand_jobs_are_a_small_page_and_are_counted(desk: Desk) -> None:
         assert len(gzip.compress(page.content)) < 60_000
     assert desk.model.job_counts(ALL) == dict.fromkeys(STATES, 2_500)
     assert set(STATES) < set(SHOWN_STATES)
+
+
+@pytest.mark.parametrize("way", ["page", "api"])
+def test_a_request_that_was_refused_is_removed_though_no_other_service_knows_it(
+    desk: Desk, way: str
+) -> None:
+    fault = Fault(field="package", problem="there is no such package")
+    told = {"request_id": "r", "request_type": "job.submit", "job_id": "bad", "faults": (fault,)}
+    desk.hear(request_refused, RequestRefused.model_validate(told | {"at": NOW}))
+    cookie, csrf = _signed_in(desk)
+    assert 'href="/jobs/bad"' in desk.call("GET", "/jobs", headers=cookie).text
+    if way == "page":
+        form = {"csrf": csrf, "job": "bad"}
+        assert desk.call("POST", "/jobs/remove", data=form, headers=cookie).status_code == 303
+    else:
+        answer = desk.call("DELETE", "/api/v1/jobs/bad", headers=cookie)
+        assert answer.status_code == 202, answer.text
+    assert 'href="/jobs/bad"' not in desk.call("GET", "/jobs", headers=cookie).text
+    assert desk.sent == [], "the task service would not know it"
 
 
 def test_many_jobs_are_cancelled_or_removed_at_once_and_only_those_that_can_be(desk: Desk) -> None:

@@ -85,7 +85,7 @@ def test_a_judgement_made_here_shows_at_once_and_the_healers_word_replaces_it(de
     ann = Ann(desk)
     ann.judges(reason="a test")
     assert "a test" in ann.sees("/judgements")
-    hear(desk, judged(at=datetime.now(UTC) + timedelta(seconds=1)))
+    hear(desk, judged(at=datetime.now(UTC) - timedelta(seconds=1)))
     assert "up to 81.5 %" in ann.sees("/judgements")
 
 

@@ -8,7 +8,7 @@ from heapq import merge
 
 from services.client.projects import Projects
 from services.client.records import JOBS, JobView, state_of, status_in
-from shared.changes import with_changes
+from shared.changes import changed
 from shared.store import Records
 
 
@@ -65,10 +65,5 @@ def lightly(records: Records, keys: Sequence[str]) -> list[JobView]:
 
 
 def _light(view: JobView) -> JobView:
-    submit = view.submit and with_changes(view.submit, env={}, args=())
-    return with_changes(
-        view,
-        submit=submit,
-        artifacts=(),
-        last_lines=(),
-    )
+    submit = view.submit and changed(view.submit, env={}, args=())
+    return changed(view, submit=submit, artifacts=(), last_lines=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ WAIT_S = LIMIT_S
 class Console:
     """Client and healer, a browser in which Ann has signed in, and three alarms."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, channels: Sequence[Mapping[str, str]] = ()) -> None:
         env = {"BAROGRAPH_HEALER_ALERTING": json.dumps(ALERTING)}
+        if channels:
+            env["BAROGRAPH_HEALER_CHANNELS"] = json.dumps(list(channels))
         modules = {
             name: MODULES[name] for name in ("client", "task", "healer", "detector", "predictor")
         }
@@ -58,11 +61,12 @@ class Console:
         named = {"__name__": "df.bytes.used.percent", "instance": host, "mount": "/var"}
         for at in times[::4]:
             clock = {"__name__": "sys.ntpd.offset", "instance": host}
-            self._write(request_1((clock, [(at, 300.0 + at % 7), (at + 2_700_000, 310.0)])))
+            self.write(request_1((clock, [(at, 300.0 + at % 7), (at + 2_700_000, 310.0)])))
         # At once: the predictor forecasts after each hour that is told by itself.
-        self._write(request_1((named, disk)))
+        self.write(request_1((named, disk)))
 
-    def _write(self, body: bytes) -> None:
+    def write(self, body: bytes) -> None:
+        """Send samples to the gateway."""
         headers = {
             "Authorization": f"Bearer {self.stack.file.gateway_token}",
             "Content-Type": V1,

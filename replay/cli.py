@@ -180,13 +180,16 @@ def _read(model: type[M], text: str, option: str, variable: str) -> M:
 
 
 def _show(found: dict[str, Any], seconds: float) -> None:
-    console = Console(width=None if os.isatty(1) else 160)
+    from shared.visible import visible
+
+    # The names of items are other people's text.
+    console = Console(width=None if os.isatty(1) else 160, markup=False, emoji=False)
     table = Table(title="Alarms with and without the system")
     for head in _HEADS:
         table.add_column(head, justify="left" if head == "item" else "right")
     for name, row in [*found["items"].items(), ("all", found["all"])]:
         table.add_row(
-            name,
+            visible(name),
             str(row["alarms_without"]),
             str(row["alarms_with"]),
             str(row["mailed_in_time"]),

@@ -21,12 +21,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
+from replay.checked import faults_of
 from shared.name_hashes import NameHashes
 from shared.samples import SampleBatch, concatenate, from_rows, labels_text
+from shared.time_zones import LAST_MS
 
 _NEEDED = ("host", "item", "time", "value")
 _FIRST_MILLISECONDS = 100_000_000_000
 """Larger numbers are milliseconds: as seconds they would lie beyond the year 5000."""
+_UNREADABLE = (
+    OSError,
+    pa.ArrowException,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)
+"""What files raise that are not of the form that their suffix says, or of another one inside."""
 _NOT_LABELS = {"__name__", "instance", "job"}
 
 
@@ -44,7 +56,7 @@ def read(paths: Sequence[Path]) -> SampleBatch:
     for path in paths:
         try:
             batches.append(_read(path))
-        except (OSError, pa.ArrowException, orjson.JSONDecodeError, ValueError, KeyError) as error:
+        except _UNREADABLE as error:
             faults.append(f"{path}: {_why(error)}")
     if faults or not batches:
         raise UnreadableError("; ".join(faults) or "no file given")
@@ -99,6 +111,13 @@ def _why(error: Exception) -> str:
 
 
 def _read(path: Path) -> SampleBatch:
+    batch = _parsed(path)
+    if faults := list(faults_of(batch)):
+        raise ValueError("; ".join(faults))
+    return batch
+
+
+def _parsed(path: Path) -> SampleBatch:
     match path.suffix.lower():
         case ".csv":
             kept = csv.ConvertOptions(include_columns=None, strings_can_be_null=False)
@@ -117,7 +136,8 @@ def _columns(table: pa.Table) -> SampleBatch:
         raise ValueError(f"no column {', '.join(missing)}")
     names = [_names(table[name]) for name in ("host", "item")]
     if "labels" in table.column_names:
-        names.append(_names(table["labels"]))
+        # A column in which every row is empty has no type, and Parquet may hold nulls.
+        names.append(_names(pc.fill_null(table["labels"].cast(pa.string()), "")))
     else:
         names.append(([""], np.zeros(len(table), dtype=np.int32)))
     (hosts, host), (items, item), (labels, label) = names
@@ -141,7 +161,11 @@ def _times(column: Any) -> NDArray[np.int64]:
     if pa.types.is_timestamp(column.type):
         return np.asarray(column.cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy())
     numbers = np.asarray(column.to_numpy(), dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError("a time is no number")
     scale = np.where(np.abs(numbers) < _FIRST_MILLISECONDS, 1000.0, 1.0)
+    if len(numbers) and np.abs(numbers * scale).max() > LAST_MS:
+        raise ValueError("a time is after the year 9999")
     return np.asarray(np.rint(numbers * scale), dtype=np.int64)
 
 

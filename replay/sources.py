@@ -137,7 +137,8 @@ def _columns(table: pa.Table) -> SampleBatch:
     names = [_names(table[name]) for name in ("host", "item")]
     if "labels" in table.column_names:
         # A column in which every row is empty has no type, and Parquet may hold nulls.
-        names.append(_names(pc.fill_null(table["labels"].cast(pa.string()), "")))
+        texts: Any = table["labels"].cast(pa.string())
+        names.append(_names(pc.fill_null(texts, "")))
     else:
         names.append(([""], np.zeros(len(table), dtype=np.int32)))
     (hosts, host), (items, item), (labels, label) = names

@@ -115,6 +115,39 @@ def test_patterns_without_end_stop_everything_and_are_not_all_kept(
     assert switch.halts == []
 
 
+def test_that_everything_was_resumed_later_than_one_stop_too_many_does_not_revoke_it(
+    switch: Healing | Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill_switch, "MAX_PATTERNS", 2)
+    later = NOW + timedelta(minutes=2)
+    switch.use(stop(at=NOW), NOW)
+    switch.use(resume(later), later)
+    for pattern in ("host1*", "host1**", "host1***", "host1****"):
+        switch.use(stop(pattern, NOW), later)
+    assert switch.halts == ["host1*", "host1**", "*"]
+
+
+def test_a_stop_that_was_revoked_stops_nothing_when_it_is_delivered_late_and_beyond_the_bound(
+    switch: Healing | Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill_switch, "MAX_PATTERNS", 2)
+    later = NOW + timedelta(minutes=2)
+    revoked = HealingResume(switch_id=str(uuid.uuid4()), hosts="host1?", by="ann", at=later)
+    for message in (stop("host1*"), stop("host1**"), revoked, stop("host1?")):
+        switch.use(message, later)
+    assert switch.halts == ["host1*", "host1**"]
+
+
+def test_everything_is_stopped_in_its_own_words_beyond_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kill_switch, "MAX_PATTERNS", 1)
+    desk = Desk(APPROVE)
+    desk.take(stop("web-*"))
+    said = only(desk.take(stop()), HealingSwitched)
+    assert (said.hosts, said.reason) == ("*", "test")
+
+
 def test_it_is_said_that_everything_is_stopped_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kill_switch, "MAX_PATTERNS", 1)
     desk = Desk(APPROVE)

@@ -54,18 +54,27 @@ def stop(
     Whoever may stop healing may stop it everywhere. So where too many patterns would be
     remembered, everything is stopped rather than nothing.
     """
-    old = records.get(switches, message.hosts)
-    if old is None and sum(records.count(switches).values()) >= MAX_PATTERNS:
-        reason = f"{message.hosts} was to be stopped, beside {MAX_PATTERNS} patterns of machines"
-        message = changed(message, hosts=EVERYWHERE, reason=reason)
-        old = records.get(switches, EVERYWHERE)
-    switch = Switch(hosts=message.hosts, by=message.by, reason=message.reason, at=message.at)
     resumed = records.get(RESUMPTIONS, message.hosts)
-    if old == switch or (resumed and is_overtaken(message.at, resumed.at, now)):
+    if resumed is not None and is_overtaken(message.at, resumed.at, now):
+        return None
+    if message.hosts != EVERYWHERE and _is_one_too_many(message.hosts, switches, records):
+        if records.get(switches, EVERYWHERE) is not None:
+            return None
+        # It is of now: that everything was resumed before says nothing of these machines.
+        reason = f"{message.hosts} was to be stopped, beside {MAX_PATTERNS} patterns of machines"
+        message = changed(message, hosts=EVERYWHERE, reason=reason, at=now)
+    old = records.get(switches, message.hosts)
+    switch = Switch(hosts=message.hosts, by=message.by, reason=message.reason, at=message.at)
+    if old == switch:
         return None
     if old is None or not is_overtaken(message.at, old.at, now):
         records.put(switches, switch)
     return message
+
+
+def _is_one_too_many(hosts: str, switches: Collection[Switch], records: Records) -> bool:
+    known = records.get(switches, hosts) is not None
+    return not known and sum(records.count(switches).values()) >= MAX_PATTERNS
 
 
 def resume(

@@ -43,7 +43,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     except StoreUnavailable as error:
-        print(error, file=sys.stderr)
+        print(error)
         return 1
     if options.command == "set-aside":
         for queued in store.those_set_aside():

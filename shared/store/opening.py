@@ -65,4 +65,5 @@ def _given_up(url: str, is_file: bool, waited_s: float, reason: str) -> str:
         advice = "make its directory, and let this user write there, or correct STORE_URL"
         return f"the database {database} cannot be opened: {reason}; {advice}"
     advice = "start the database and let this machine reach it, or correct STORE_URL"
-    return f"the database {database} could not be used for {waited_s:.0f} s: {reason}; {advice}"
+    tried = f"could not be used for {waited_s:.0f} s" if waited_s >= 1 else "cannot be used"
+    return f"the database {database} {tried}: {reason}; {advice}"

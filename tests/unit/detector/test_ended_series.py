@@ -197,10 +197,16 @@ def test_samples_that_come_late_keep_the_episode_open() -> None:
     assert _feed(engine, late) == []
 
 
+@cache
+def _vanished() -> tuple[list[SampleBatch], _Events]:
+    """A series that vanishes, with a pause of the pipeline, and what one engine says of it."""
+    batches = [_alarm(), *_goes_on(15, 1500), *_goes_on(2700, 6000)]
+    return batches, _feed(_engine(), batches)
+
+
 @pytest.mark.parametrize("cut", [1, 3, 100, 239, 241])
 def test_a_replay_from_any_snapshot_ends_it_at_the_same_place(cut: int) -> None:
-    batches = [_alarm(), *_goes_on(15, 1500), *_goes_on(2700, 6000)]
-    events = _feed(_engine(), batches)
+    batches, events = _vanished()
     assert [type(event) for event in events] == [AnomalyDetected, AnomalyCleared]
     first, second = _engine(), _engine()
     before = _feed(first, batches[:cut])

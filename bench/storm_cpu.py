@@ -28,7 +28,6 @@ from pydantic import SecretStr
 from bench.storm import RULES
 from services.healer.incidents.expiry import Batch
 from services.healer.main import HealerService
-from services.healer.model.incident import read_ahead
 from services.healer.notify.announcer import Part
 from services.healer.settings import HealerSettings
 from shared.contracts import AnomalyDetected
@@ -44,6 +43,8 @@ _NOWHERE = "amqp://nobody:nothing@localhost:1/none"
 _QUEUE = "healer"
 _PASS_S = 0.1
 """The shortest time between two passes of the announcer."""
+_UPKEEP = timedelta(seconds=0.5)
+"""The same between two looks of its for what is due at a time."""
 
 
 class Meter:
@@ -102,11 +103,13 @@ class Replayed(HealerService):
 
     def __init__(self, settings: HealerSettings) -> None:
         self.now = datetime.now(UTC)
-        self.published = 0
+        self.published, self._upkeep_due = 0, self.now
         super().__init__(settings)
         self._clock = lambda: self.now
         self.bus.publish_prepared = self._take  # type: ignore[method-assign]
-        self.inlet = Inlet(self.bus, self._handlers, self.store, self._clock, read_ahead=read_ahead)
+        self.inlet = Inlet(
+            self.bus, self._handlers, self.store, self._clock, read_ahead=self._read_ahead
+        )
 
     def _take(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
         self.published += len(outgoing)
@@ -119,7 +122,9 @@ class Replayed(HealerService):
         """One pass of the announcer, its look and each of its transactions by itself."""
         parts: list[Part] = []
         announcer = self._healing.announcer
-        meter("upkeep", lambda: self._in_transaction(announcer.upkeep))
+        if self.now >= self._upkeep_due:
+            self._upkeep_due = self.now + _UPKEEP
+            meter("upkeep", lambda: self._in_transaction(announcer.upkeep))
 
         def look() -> None:
             with self._records.reading() as records:

@@ -271,7 +271,7 @@ NOTIFICATION_STATES = Collection(
     group=lambda s: s.group,
     status=lambda s: s.status,
     due=lambda s: s.due,
-    kept=20_000,  # a storm's summary reads them all, and those who hold them back again
+    kept=10_000,  # a storm's summary reads them all, and those who hold them back again
 )
 HEARD = Collection("heard", Heard, key=lambda h: h.incident_id, due=lambda h: h.due)
 FLAPS = Collection("flaps", Flap, key=lambda f: f.key, due=lambda f: f.until)

@@ -219,18 +219,21 @@ class Announcer:
         deliveries = self._dispatch.put(notice, ctx, called=called)
         pause = timedelta(seconds=self._alerting.group_interval_s)
         ctx.records.put(GROUPS, Group(group=group, told_at=ctx.now, due=ctx.now + pause))
-        thread = notice.thread_id or notice.message_id
+        self._note(members, notice, deliveries, ctx)
+
+    def _note(
+        self,
+        members: Sequence[NotificationState],
+        notice: Notice,
+        deliveries: int,
+        ctx: Context,
+    ) -> None:
+        """Record that people were notified of these alerts by this notice."""
+        thread, about = notice.thread_id or notice.message_id, notice.message_id
         for notification in members:
-            fact = Notified(
-                at=ctx.now,
-                said=notification.kind,
-                message_id=notice.message_id,
-                deliveries=deliveries,
-            )
-            said, due = (
-                (notification.kind, notification.severity),
-                self._escalates_at(notification, ctx),
-            )
+            kind = notification.kind
+            fact = Notified(at=ctx.now, said=kind, message_id=about, deliveries=deliveries)
+            said, due = (kind, notification.severity), self._escalates_at(notification, ctx)
             seen = changed(notification, announces=False, alone=True)
             self._log.notified(seen, said, fact, thread, due, ctx)
         self._count(len(members), 0, ctx)

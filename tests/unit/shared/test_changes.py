@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from shared.changes import changed, with_changes
 
@@ -61,3 +61,23 @@ def test_copies_are_changed_in_no_other_way() -> None:
         if re.search(r"model_copy\(\s*update=", path.read_text())
     ]
     assert found == ["shared/changes.py"]
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    at: int
+    _seen: list[int] = PrivateAttr(default_factory=list)
+
+
+def test_a_changed_copy_is_in_nothing_else_different_from_pydantics_own() -> None:
+    opened = _Open(at=1, colour="red")  # type: ignore[call-arg]
+    opened._seen.append(3)
+    for model in (_Point(at=1), _Point(at=1, value=2.0), opened):
+        copied, own = changed(model, at=5), model.model_copy(update={"at": 5})
+        assert copied == own
+        assert copied.model_fields_set == own.model_fields_set
+        assert copied.__pydantic_extra__ == own.__pydantic_extra__
+        assert copied.__pydantic_private__ == own.__pydantic_private__
+        assert model.at == 1
+    assert changed(opened, at=5)._seen == [3]

@@ -76,7 +76,7 @@ def replay(
     except UnreadableError as error:
         typer.echo(f"cannot replay: {error}", err=True)
         raise typer.Exit(2) from None
-    _tell(course, time.monotonic() - begin, as_json)
+    _print(course, time.monotonic() - begin, as_json)
 
 
 def _local(files: list[str], folder: str) -> list[Path]:
@@ -85,7 +85,7 @@ def _local(files: list[str], folder: str) -> list[Path]:
     return fetched(files, Path(folder))
 
 
-def _tell(course: Course, seconds: float, as_json: bool) -> None:
+def _print(course: Course, seconds: float, as_json: bool) -> None:
     from replay.figures import figures
 
     found = figures(course.outcome)

@@ -96,7 +96,7 @@ class Tokens:
 
 
 def caller_of(token: Token) -> Caller:
-    """Whoever presents this token; an admin works in every project."""
+    """The caller who presents this token; an admin works in every project."""
     role = Role(token.role)
     return Caller(
         token.name, role, ALL if role is Role.ADMIN else Projects.of(token.projects, role)

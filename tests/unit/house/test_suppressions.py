@@ -12,12 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("bench", "charts", "examples", "replay", "scripts", "services", "shared", "tests")
 MARK = re.compile(r"\bnoqa\b|\btype:\s*ignore\b|\bpragma:|\bfmt:\s*(?:skip|off)\b|\bpyright:")
+_CODES = "[A-Z]+[0-9]+(?:, [A-Z]+[0-9]+)*"
+_RULES = "[a-z-]+(?:, ?[a-z-]+)*"
 REASONED = re.compile(
-    r"""^\#\ (?:ruff:\ )?
-    (?: noqa:\ [A-Z]+[0-9]+(?:,\ [A-Z]+[0-9]+)*\ -\ #
-    | type:\ ignore\[[a-z-]+(?:,\ ?[a-z-]+)*\]\ +\#\ )
-    (?P<reason>\S.*)$""",
-    re.VERBOSE,
+    rf"# (?:ruff: )?(?:noqa: {_CODES} - |type: ignore\[{_RULES}\] +# )(?P<reason>\S.*)"
 )
 """A suppression with the codes that it suppresses, and a reason behind them."""
 MIN_REASON = 3
@@ -30,7 +28,7 @@ def unreasoned(source: str) -> list[str]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT or not MARK.search(token.string):
             continue
-        match = REASONED.match(token.string)
+        match = REASONED.fullmatch(token.string)
         if match is None or len(re.findall(r"[^\W\d_]", match["reason"])) < MIN_REASON:
             found.append(f"{token.start[0]}: {token.string}")
     return found

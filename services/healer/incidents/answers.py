@@ -53,7 +53,7 @@ def no_evidence(host: str, wait_s: float, ctx: Context) -> str:
 
 def no_answer(host: str, what: str, wait_s: float, ctx: Context) -> str:
     """Return why it is not known whether a command was carried out."""
-    said = f"The machine did not say within {wait_s:g} s that {what}"
+    said = f"The machine did not report within {wait_s:g} s that {what}"
     never = ctx.records.get(ANSWERED, host) is None
     return f"{said}: no node agent has ever answered from {host}." if never else f"{said}."
 

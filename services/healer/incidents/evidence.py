@@ -61,9 +61,9 @@ class EvidenceRequests:
     def answered(self, incident: Incident, found: EvidenceCollected, ctx: Context) -> None:
         """Notify people with the evidence, unless the plan is still missing."""
         fact = Answered(at=ctx.now, title=found.title, rows=len(found.rows))
-        self.tell_when_complete(incident.with_evidence(found).tells(fact), ctx)
+        self.notify_when_complete(incident.with_evidence(found).tells(fact), ctx)
 
-    def tell_when_complete(self, incident: Incident, ctx: Context) -> None:
+    def notify_when_complete(self, incident: Incident, ctx: Context) -> None:
         """Store what has arrived; when it is complete, notify people."""
         if incident.missing or incident.phase is not Phase.EVIDENCE:
             ctx.records.put(INCIDENTS, incident)

@@ -90,7 +90,7 @@ class Handling:
             yield from self.execution.change(action, ActionState.PROPOSED, ctx, message.detail)
         note = message.detail if not message.steps else ""
         words = [f"A dry run of {action.remediation} says: {note}."] if note else []
-        self.evidence.tell_when_complete(incident.planned(message.steps).noted(*words), ctx)
+        self.evidence.notify_when_complete(incident.planned(message.steps).noted(*words), ctx)
 
     @collected
     def decided(self, message: ActionDecide, ctx: Context) -> Iterator[Message]:

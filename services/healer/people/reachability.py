@@ -76,7 +76,10 @@ def _of_deliveries(channels: tuple[Channel, ...], ctx: Context) -> Iterator[str]
     for name, count in sorted(failing.items()):
         yield f"Channel {name} has not taken {count} notices for several attempts: {why[name]}"
     for name in sorted({f"{d.channel} {d.recipient}".strip() for d in waiting} - configured):
-        yield f"Notices wait for {name}, which is not configured any more; a day ends their wait."
+        yield (
+            f"Notices wait for {name}, which is not configured any more; they are given up "
+            "after a day."
+        )
 
 
 def _of_silences(settings: HealerSettings, ctx: Context) -> Iterator[str]:
@@ -115,7 +118,7 @@ def _of_rules(settings: HealerSettings, ctx: Context) -> Iterator[str]:
         if hidden is not None:
             yield f"Rule {number} of the policy never matches: rule {hidden} matches all of it."
         elif rule.level is Level.OBSERVE and not rule.kinds and rule.matches(_ANY, _KIND):
-            yield f"Rule {number} of the policy lets nobody be notified of all that is left to it."
+            yield f"Rule {number} of the policy lets nobody be notified of alerts that reach it."
     named = {name for step in settings.alerting.escalation for name in step.channels}
     for channel in settings.all_channels:
         if channel.escalation_only and not channel.jobs and channel.name not in named:

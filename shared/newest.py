@@ -1,4 +1,4 @@
-"""Which of two messages is the later one, by the times that their senders' clocks gave them."""
+"""Finds the later of two messages by the times that their senders' clocks gave them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _AFTER_MS = 30 * _DAY_MS
 _WHEN_CROWDED_MS = _DAY_MS
-"""When there is hardly room left, a new series is worth more than the memory of one that ended."""
+"""A new series is worth more than the memory of one that ended once there is hardly room left."""
 _CROWDED = 0.9
 _WORTH_IT = 0.05
 """Forgetting moves the state of all series that stay: it must free so much of the room."""

@@ -46,7 +46,7 @@ class Silence:
     host: str
     alive: bool
     heard_ms: int
-    """When it was last heard before it fell silent: names the episode."""
+    """The time at which it was last heard before it fell silent, which names the episode."""
     now_ms: int
     machines: int = 0
     """The number of machines a sender brings; 0: this is about the machine ``host`` itself."""

@@ -19,7 +19,7 @@ _SIDE = 0.975
 _TRUST = 0.75
 """The power of the largest miss: 1 would believe a handful of backtests, 0 the models alone."""
 _DOUBT = 24
-"""So many values that were held say as much as the belief that an interval is right as it is."""
+"""The number of held values that say as much as the belief that an interval is right as it is."""
 _EXACT = 1e-9
 _STAYS = 8
 """Steps that a jump stays at least to be lasting; a season where that is longer."""

@@ -36,7 +36,7 @@ class Episode(BaseModel):
     seen_ms: int = -1
     """The time of the newest sample when the series was last found to have sent one."""
     heard_ms: int = 0
-    """When that was, by the partition's clock without the halts of the pipeline."""
+    """The time of that check by the partition's clock, without the halts of the pipeline."""
 
 
 class Judged(BaseModel):

@@ -40,7 +40,7 @@ class Choice(BaseModel):
     reach: int | None = None
     """Steps that were backtested; beyond them intervals are wider. None: all."""
     step: int
-    """When it was made: the series' open step."""
+    """The time at which it was made: the series' open step."""
     behaviour: Behaviour = Behaviour.STABLE
     points: int = 0
     """History it was made on."""

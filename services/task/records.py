@@ -116,7 +116,7 @@ class JobRecord(_Frozen):
     sequence: int
     created_at: AwareDatetime
     since: AwareDatetime
-    """When the present phase (state and attempt) began."""
+    """The start of the present phase (state and attempt)."""
     attempt: int = 1
     retries: dict[FailureClass, int] = {}
     pending: PendingNote | None = None
@@ -214,7 +214,7 @@ class EarlyCancel(_Frozen):
 
     @property
     def until(self) -> datetime:
-        """When it no longer holds: a job of this id is then another one."""
+        """The time from which it no longer holds: a job of this id is then another one."""
         return self.at + EARLY_CANCEL_KEPT
 
 

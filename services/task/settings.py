@@ -80,8 +80,8 @@ class TaskSettings(ServiceSettings):
     settle_s: float = Field(
         default=4.0,
         gt=0,
-        description="How many seconds after a member's failure a lost member still counts as its "
-        "cause.",
+        description="The seconds after a member's failure in which a lost member still "
+        "counts as its cause.",
     )
     jobs_dir: Path | None = Field(
         default=None, description="The directory in which members work; empty: `jobs` in STATE_DIR."

@@ -87,7 +87,7 @@ class Alert(_Answer):
     acknowledged: bool
     value: float | None = None
     crossing_ms: int | None = None
-    """When a predicted alarm is due, in milliseconds since 1970."""
+    """The time of a predicted alarm, in milliseconds since 1970."""
     sentence: str
 
 

@@ -45,10 +45,10 @@ class SilenceChanged(Message):
         ge=1, description="Grows with each change of the silence; not always by one."
     )
     matchers: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], cut_to(MAX_MATCHERS)]
-    starts_at: AwareDatetime = Field(description="When it begins to mute.")
-    ends_at: AwareDatetime = Field(description="When it stops muting.")
+    starts_at: AwareDatetime = Field(description="The time at which it begins to mute.")
+    ends_at: AwareDatetime = Field(description="The time at which it stops muting.")
     owner: str = Field(max_length=200, description="The person or team to ask about it.")
-    reason: str = Field(max_length=1000, description="Why it was made.")
+    reason: str = Field(max_length=1000, description="The reason for which it was made.")
     configured: bool = Field(
         default=False, description="True: it is a window of the settings, which nobody can end."
     )
@@ -58,7 +58,8 @@ class SilenceChanged(Message):
     windows: Annotated[tuple[SilenceWindow, ...], cut_to(MAX_WINDOWS)] = Field(
         default=(),
         max_length=MAX_WINDOWS,
-        description="When it mutes, from midnight (UTC) of the day of `at` for 16 days.",
+        description="The windows in which it mutes, from midnight (UTC) of the day of "
+        "`at` for 16 days.",
     )
     at: AwareDatetime
 

@@ -33,7 +33,8 @@ class JobNotify(Part):
         default=("failed", "succeeded", "pending"),
         min_length=1,
         max_length=3,
-        description="When to notify: on a failure, a success, or a wait longer than `pending_s`.",
+        description="The occasions to notify: a failure, a success, or a wait longer than "
+        "`pending_s`.",
     )
     pending_s: float = Field(
         default=900,

@@ -222,7 +222,7 @@ class JobSubmit(Message):
         return self
 
     def _unfit_for_elastic(self) -> Iterator[str]:
-        """Why no worker could come back to this job's running cluster."""
+        """The reason why no worker could come back to this job's running cluster."""
         if not (self.chief and self.ps):
             yield (
                 "elastic needs a chief and ps: only programs whose chief coordinates parameter "

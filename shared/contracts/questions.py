@@ -145,7 +145,8 @@ class ThresholdTried(Message):
 
     request_id: RequestId
     began_ms: Annotated[tuple[int, ...], cut_to(2000)] = Field(
-        max_length=2000, description="When each alarm would have begun, Unix milliseconds."
+        max_length=2000,
+        description="The times at which alarms would have begun, Unix milliseconds.",
     )
     confirm_s: float = Field(ge=0, description="Seconds beyond the threshold that make an alarm.")
 

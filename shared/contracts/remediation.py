@@ -103,7 +103,7 @@ class RemediationStep(Part):
         default="",
         description="The mark that distinguishes this target from a later one of the same name.",
     )
-    diff: str = Field(default="", max_length=500, description="From what to what, e.g. 3 -> 5.")
+    diff: str = Field(default="", max_length=500, description="The change, e.g. 3 -> 5.")
     command: str = Field(
         default="",
         max_length=1000,

@@ -260,7 +260,9 @@ class Stack:
         return self._surroundings(mine)
 
     def _surroundings(self, mine: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-        """What all services' environments have in common, and ``mine`` of one of them."""
+        """The variables that all services' environments have in common, and ``mine`` of one of
+        them.
+        """
         root = str(Path(__file__).parents[2])
         python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         return (

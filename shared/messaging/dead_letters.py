@@ -44,7 +44,7 @@ class DeadLetter:
     reason: str
     attempts: int
     at: str
-    """When it was given up, ISO 8601."""
+    """The time at which it was given up, ISO 8601."""
     body: bytes
 
 

@@ -29,7 +29,7 @@ DELIVERY_COUNT = "x-delivery-count"
 ACQUIRED_COUNT = "x-acquired-count"
 """RabbitMQ 4 counts every handing out of a message here."""
 PUBLISHED_MS = "x-published-ms"
-"""When a batch of samples was handed to its stream."""
+"""The time at which a batch of samples was handed to its stream."""
 PARTITION_COUNT = "x-partitions"
 """The header with the number of partitions that the sender of a batch of samples counts."""
 

@@ -34,7 +34,7 @@ class Sender(NamedTuple):
 
     name: str
     heard_ms: int
-    """When its last request came, by the gateway's clock."""
+    """The time of its last request, by the gateway's clock."""
     machines: int
     """The number of machines it brings."""
 

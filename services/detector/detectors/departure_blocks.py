@@ -46,13 +46,15 @@ def insert(tops: Row, start: int, room: int, held: int, code: int) -> None:
 
 @allocation_free_kernel
 def known(blocks: int) -> float:
-    """How far the tail can be told from faults: 0 in the first blocks, 1 from the 200th on."""
+    """The degree to which the tail can be told from faults: 0 in the first blocks, 1 from the 200th
+    on.
+    """
     return min(1.0, max(0.0, (blocks - of.TAIL_BLOCKS) / of.TAIL_BLOCKS))
 
 
 @allocation_free_kernel
 def slope(tops: Row, ranked: int, held: int, blocks: int) -> float:
-    """How many nats of the series' own rarity make it e times as rare.
+    """The nats of the series' own rarity that make it e times as rare.
 
     One, where rarities are what they say, and while there are too few blocks to tell a heavy tail
     from faults. Distances of neighbouring ranks tell (Renyi): each, times its rank, is as long as

@@ -50,7 +50,7 @@ def speak(
     time_ms: int,
     rest_ms: float,
 ) -> tuple[bool, bool]:
-    """Whether an episode begins with this point, and whether one is going on."""
+    """Return whether an episode begins with this point, and whether one is going on."""
     if rarest < passes:
         # Under a large budget the threshold is near what is usual: half of it is never left.
         return False, tally[of.FIRING] > 0 and rarest >= max(passes / 2, passes - _HALF)

@@ -18,7 +18,9 @@ most that one error counts, in usual ones."""
 
 @allocation_free_kernel
 def height(course: Row, pace: Row, expected: float) -> float:
-    """Where in its rhythm a series is expected: from -1, as low as usual, to 1, as high."""
+    """The place in its rhythm at which a series is expected: from -1, as low as usual, to 1, as
+    high.
+    """
     spread = pace[of.SPREAD]
     if not spread > 0:
         return 0.0
@@ -27,7 +29,7 @@ def height(course: Row, pace: Row, expected: float) -> float:
 
 @allocation_free_kernel
 def lean(course: Row, pace: Row, expected: float) -> float:
-    """How many times as large as on average errors are where so much is expected.
+    """The ratio of the errors where so much is expected to the average error.
 
     Counts and traffic vary most when there is most of them: one scale would take the usual at noon
     for much at night, and a fault at night for the usual at noon.

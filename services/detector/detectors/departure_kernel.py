@@ -74,7 +74,7 @@ _PRIOR_BLOCKS = 25.0
 _MIN_MOVING = 1e-9
 """Least share of points that differ from the one before, in the measure of usual deviations."""
 _FARTHEST_MOVE, _FARTHEST_LEVEL = 2.0, 1.2
-"""How far a point counts in the usual error and distance, where few points move: in usual ones of
+"""The weight of a point in the usual error and distance, where few points move: in usual ones of
 these. With less, the usual size of rare events would shrink while nothing happens."""
 _STEEP = 10.0
 """Nats for each e-fold of size above the least by which it may be rarer."""

@@ -42,7 +42,7 @@ def way(where: int, z: float, three: float, fresh: Row, spike: bool, drop: bool)
 
 @allocation_free_kernel
 def missing(slots: Row, value: float, expected: float, usual: float) -> bool:
-    """Whether the value rests where the rhythm should be away from its rest, at its peak.
+    """Return whether the value rests where the rhythm should be away from its rest, at its peak.
 
     The rhythm rests at its least value, or at its largest where it is mostly near that: a backup
     makes the idle share fall.

@@ -1,4 +1,4 @@
-"""What the kernel of ``surprise`` is given and gives: points, settings, state and verdicts."""
+"""The inputs and outputs of the kernel of ``surprise``: points, settings, state and verdicts."""
 
 from __future__ import annotations
 

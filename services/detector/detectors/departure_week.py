@@ -35,7 +35,7 @@ def week_place(local_ms: int) -> tuple[int, int, float]:
 
 @allocation_free_kernel
 def part(week: Row, place: tuple[int, int, float], days_ago: int) -> float:
-    """What the day of the week adds at this time of the day, so many days ago."""
+    """The part that the day of the week adds at this time of the day, so many days ago."""
     first, second, share = place
     first = (first - days_ago * _SLOTS_A_DAY) % of.WEEK_SLOTS
     second = (second - days_ago * _SLOTS_A_DAY) % of.WEEK_SLOTS
@@ -112,7 +112,8 @@ def mixed(
 
 @allocation_free_kernel
 def fine(step_ms: float) -> bool:
-    """Whether a day brings the memory of the time of day several points for each of its slots.
+    """Return whether a day brings the memory of the time of day several points for each of its
+    slots.
 
     Where it brings one at most, the memory keeps its first days for weeks, so that what weekends
     left in it cannot be told from growth.
@@ -122,7 +123,7 @@ def fine(step_ms: float) -> bool:
 
 @allocation_free_kernel
 def known(step_ms: float) -> bool:
-    """Whether every slot of the week gets a point of its own each week."""
+    """Return whether every slot of the week gets a point of its own each week."""
     return 0 < step_ms <= _SLOT_MS
 
 
@@ -171,7 +172,7 @@ def season(
 
 @allocation_free_kernel
 def unseen(local_ms: int, age_ms: float) -> bool:
-    """Whether a series meets its first weekend, or its first working days after one."""
+    """Return whether a series meets its first weekend, or its first working days after one."""
     day = (local_ms - _MONDAY_MS) // _DAY_MS
     began = int((local_ms - _MONDAY_MS - age_ms) // _DAY_MS)
     if not 0 < day - began < _WEEK:
@@ -183,7 +184,7 @@ def unseen(local_ms: int, age_ms: float) -> bool:
 
 @allocation_free_kernel
 def midweek(day: int) -> bool:
-    """Whether the day is like the one before it: from Tuesday to Friday."""
+    """Return whether the day is like the one before it: from Tuesday to Friday."""
     return bool(1 <= (day - _MONDAY_MS // _DAY_MS) % _WEEK < _WORKING_DAYS)
 
 

@@ -45,7 +45,7 @@ _REST_POINTS = 5
 def away(
     course: Row, pace: Row, tally: Row, error: float, usual: float, value: float, floor: float
 ) -> tuple[float, float]:
-    """How far from what was expected, and from the level, in the series' usual deviations.
+    """The distances from what was expected and from the level, in the series' usual deviations.
 
     Those of the points that move: a series of zeros with a few ones is usually one off when it
     moves at all, however long it rests between.

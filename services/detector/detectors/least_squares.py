@@ -31,7 +31,7 @@ class LeastSquares(TailOfHours):
     sigmas: float = Field(
         3.0, gt=0, description="A distance of more standard deviations is anomalous."
     )
-    rounded: bool = Field(True, description="Whether an error that rounds to 0 counts as no error.")
+    rounded: bool = Field(True, description="true: an error that rounds to 0 counts as no error.")
     min_points: int = Field(
         20, ge=3, description="With fewer points in the window, nothing is judged."
     )

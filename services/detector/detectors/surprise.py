@@ -78,7 +78,7 @@ class Surprise(Detector):
         description="Hours after an alarm in which only a far rarer one is begun.",
     )
     margin: float = Field(
-        0.5, ge=0, description="How much rarer, in nats, a point is that makes the rest begin anew."
+        0.5, ge=0, description="The nats by which a point must be rarer for the rest to begin anew."
     )
     lift: float = Field(0.5, ge=0, lt=1, description="Share of the series' own habit held back.")
     floor_absolute: float = Field(0.0, ge=0, description="Least distance, in the item's unit.")

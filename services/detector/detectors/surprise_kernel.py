@@ -58,7 +58,7 @@ class Rules(NamedTuple):
 
 @allocation_free_kernel
 def below(row: Row, start: int, held: int, value: float) -> int:
-    """How many of ``held`` ascending values are below ``value``; without a jump to mispredict."""
+    """The number of ``held`` ascending values below ``value``; without a jump to mispredict."""
     low = 0
     while held > 1:
         half = held >> 1
@@ -180,7 +180,7 @@ def newest(row: Row, at: int, held: int) -> float:
 def look(
     row: Row, counts: Row, exact: Row, value: float, slot: int, holiday: bool, sizes: Row
 ) -> tuple[float, int]:
-    """How far the point is from each kind of memory: ``sizes`` (VIEWS,), NaN where unknown.
+    """The distance of the point from each kind of memory: ``sizes`` (VIEWS,), NaN where unknown.
 
     Also returns its distance from the values kept and its place among them, for learning.
     """

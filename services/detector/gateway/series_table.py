@@ -55,7 +55,7 @@ class SeriesTable:
 
     @property
     def room(self) -> int:
-        """So many series have a place before the table must grow."""
+        """The number of series that have a place before the table must grow."""
         return len(self.kernels.hashes)
 
     @property

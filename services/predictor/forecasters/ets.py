@@ -25,7 +25,7 @@ class Ets(Forecaster):
     NAME: ClassVar[str] = "ets"
 
     def least_points(self, season: int) -> int:
-        """So many that a trend can be distinguished from noise."""
+        """The fewest points in which a trend can be distinguished from noise."""
         return 10
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:

@@ -26,7 +26,7 @@ class Holt(Forecaster):
     damped: bool = Field(False, description="True: the trend fades with distance.")
 
     def least_points(self, season: int) -> int:
-        """So many that a trend can be distinguished from noise."""
+        """The fewest points in which a trend can be distinguished from noise."""
         return 10
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:

@@ -31,7 +31,7 @@ class Ridge(Forecaster):
     NAME: ClassVar[str] = "ridge"
 
     def least_points(self, season: int) -> int:
-        """So many that a few lags can be distinguished from noise."""
+        """The fewest points in which a few lags can be distinguished from noise."""
         return 24
 
     def means(self, values: Floats, horizon: int, season: int) -> Floats:

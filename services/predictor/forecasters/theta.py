@@ -37,7 +37,7 @@ class Theta(Forecaster):
     )
 
     def least_points(self, season: int) -> int:
-        """So many that a slope can be distinguished from noise."""
+        """The fewest points in which a slope can be distinguished from noise."""
         return 10
 
     def means(self, values: Floats, horizon: int, season: int) -> Floats:

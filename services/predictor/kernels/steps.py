@@ -15,7 +15,7 @@ from shared.compiled import kernel
 Floats = NDArray[np.float64]
 
 _RARE = 2
-"""So many steps or peaks at most are accidents."""
+"""The largest number of steps or peaks that are accidents."""
 _PEAK_STEPS, _PEAK_TIMES, _PEAK_RETURN = 3, 20.0, 0.25
 _WINDOW, _STEP_TIMES = 8, 3.0
 _SAMPLED = 5
@@ -36,7 +36,9 @@ def _largest(y: Floats, window: int) -> Floats:
 
 @kernel
 def lasting_steps(y: Floats, window: int) -> tuple[float, float]:
-    """How far ``y`` rose and fell most (both 0 or more) for two windows: one before, one after."""
+    """The largest rise and fall of ``y`` (both 0 or more) for two windows: one before, one
+    after.
+    """
     most, least = _largest(y, window), -_largest(-y, window)
     up = down = 0.0
     for t in range(window, most.shape[0]):

@@ -56,7 +56,7 @@ class Allowed:
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Allowed:
-        """What the settings allow."""
+        """The names that the settings allow."""
         return cls(
             images=(*settings.allowed_images, settings.program_image),
             priority_classes=(*settings.allowed_priority_classes, settings.priority_class),

@@ -29,7 +29,7 @@ class PodUpkeep:
         self._cluster, self._view, self._acts = cluster, view, acts
         self._clock = clock
         self._leaving: dict[str, float] = {}
-        """When each pod that is to go was first seen so, by its uid."""
+        """The time at which each pod that is to go was first seen so, by its uid."""
 
     def path(self, pod: Object) -> str:
         """The API's path of a pod."""

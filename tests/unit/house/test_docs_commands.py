@@ -117,6 +117,7 @@ ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
 VALUES = {"docs/how-to/install-on-kubernetes.md#7", "docs/how-to/install-on-kubernetes.md#8"}
 EXTERNAL_SECRETS = {"docs/how-to/install-on-kubernetes.md#13"}
 ADAPTER = {"docs/how-to/scale.md#3"}
+EXTERNAL_SECRETS = {"docs/how-to/install-on-kubernetes.md#13"}
 COMPOSE_OVERRIDES = {"docs/how-to/who-may-do-what.md#2"}
 JOB_FILES = {"docs/how-to/run-a-job.md#1"}
 TFJOBS = {"docs/how-to/run-a-job.md#7"}
@@ -129,6 +130,7 @@ READERS = [
     *VALUES,
     *EXTERNAL_SECRETS,
     *ADAPTER,
+    *EXTERNAL_SECRETS,
     *COMPOSE_OVERRIDES,
     *JOB_FILES,
     *TFJOBS,
@@ -420,6 +422,16 @@ def test_values_of_the_chart_fit_its_schema(block: Block) -> None:
     import jsonschema
 
     jsonschema.validate(yaml.safe_load(block.text), schema)
+
+
+@pytest.mark.parametrize("block", chosen(EXTERNAL_SECRETS), ids=str)
+def test_an_external_secret_fills_one_that_the_values_name(block: Block) -> None:
+    secret = yaml.safe_load(block.text)
+    values = "".join(each.text for each in chosen(VALUES))
+
+    assert secret["kind"] == "ExternalSecret"
+    assert secret["spec"]["target"]["name"] == secret["metadata"]["name"]
+    assert f"existingSecret: {secret['metadata']['name']}" in values
 
 
 @pytest.mark.parametrize("block", chosen(COMPOSE_OVERRIDES), ids=str)

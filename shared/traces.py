@@ -156,12 +156,18 @@ def of_job(job_id: str, *part: object) -> Span:
     The ids are the same however often and wherever they are asked for: what is exported twice is
     one span.
     """
-    trace_id = _digest("job", job_id)[:32]
-    root_id = _digest("job", job_id)[32:48]
+    trace_id, root_id = _ids_of_job(job_id)
     if not part:
         return Span("job", Kind.INTERNAL, trace_id, root_id)
     span_id = _digest("job", job_id, *part)[32:48]
     return Span("", Kind.INTERNAL, trace_id, span_id, root_id)
+
+
+@lru_cache(4096)
+def _ids_of_job(job_id: str) -> tuple[str, str]:
+    """The ids of a job's trace and of its span: each message about the job asks for them."""
+    digest = _digest("job", job_id)
+    return digest[:32], digest[32:48]
 
 
 def _digest(*words: object) -> str:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -188,7 +188,11 @@ def message_class(delivery: Delivery) -> type[Message]:
     declared = delivery.headers.get(PREFIX + "type")
     if not declared:
         return _class_by_key(delivery.original_key)
-    shown = str(declared)[:_MAX_ATTRIBUTE]
+    return _class_by_type(str(declared)[:_MAX_ATTRIBUTE])
+
+
+@lru_cache(256)
+def _class_by_type(shown: str) -> type[Message]:
     match = _TYPE.match(shown)
     found = message_types().get(match["name"]) if match else None
     if match is None or found is None:

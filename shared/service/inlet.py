@@ -186,7 +186,7 @@ class Inlet:
                             attempt.outcomes["duplicate"] += 1
                             return []
                         produced = list(self._call(message, effect, delivery, unit, span))
-                within = envelope.within(span.traceparent)
+                within = envelope.within(span.traceparent) if produced else envelope
                 outgoing = [self._bus.prepare(m, within) for m in produced]
         except Reject as error:
             return self._refused(delivery, error, attempt)

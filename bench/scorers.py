@@ -1,8 +1,7 @@
-"""Adapters that give a detector, ours or a peer's, a series point by point.
+"""Adapters that give a detector a series point by point; those of peers are in a file of their own.
 
 A scorer takes series and a false-alarm budget and gives for each its scores (0 where it does not
 judge) and where it would open an episode. Ours run as in the service: side by side and with gaps.
-Peers see one series at a time and have no budget: they tell three sigma of their own score's past.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from shared.columns import Columns
 
 Floats = NDArray[np.float64]
 _TOLERATED_GAP, _CLEAR = 3, 5
-_WARM = 20
+WARM = 20
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def of_points(make_model: Callable[[], Callable[[float], float]]) -> Scorer:
             if np.isnan(value):
                 continue
             score = scores[at] = model(float(value))
-            fires[at] = n >= _WARM and score - mean > 3 * np.sqrt(square / n)
+            fires[at] = n >= WARM and score - mean > 3 * np.sqrt(square / n)
             n += 1
             moved = score - mean
             mean += moved / n
@@ -122,7 +121,7 @@ def ewma(series: Sequence[Series], _budget: float) -> list[Scored]:
             scores[at] = abs(away) / np.sqrt(square) if square > 0 and n > 1 else 0.0
             mean += weight * away
             square += weight * ((1 - weight) * away * away - square) if n > 1 else 0.0
-        found.append(Scored(scores, opened_at((scores > 3) & (np.arange(len(scores)) >= _WARM))))
+        found.append(Scored(scores, opened_at((scores > 3) & (np.arange(len(scores)) >= WARM))))
     return found
 
 
@@ -132,60 +131,9 @@ def random(series: Sequence[Series], _budget: float) -> list[Scored]:
     return [Scored(rng.random(len(one.values)), np.zeros(0, dtype=np.intp)) for one in series]
 
 
-def _river(name: str) -> Callable[[], Callable[[float], float]]:
-    def new() -> Callable[[float], float]:
-        from river import anomaly, preprocessing
-
-        if name == "GaussianScorer":
-            scorer = anomaly.GaussianScorer(grace_period=_WARM)
-
-            def gaussian(value: float) -> float:
-                score = float(scorer.score_one(None, value))
-                scorer.learn_one(None, value)
-                return score
-
-            return gaussian
-        model = preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1)
-
-        def trees(value: float) -> float:
-            score = float(model.score_one({"x": value}))
-            model.learn_one({"x": value})
-            return score
-
-        return trees
-
-    return new
-
-
-def _forest() -> Callable[[float], float]:
-    import rrcf
-
-    trees = [rrcf.RCTree(random_state=seed) for seed in range(20)]
-    seen, shingle = 0, [0.0] * 4
-
-    def score(value: float) -> float:
-        nonlocal seen
-        shingle[:] = [*shingle[1:], value]
-        total = 0.0
-        for tree in trees:
-            if len(tree.leaves) > 256:
-                tree.forget_point(seen - 256)
-            tree.insert_point(tuple(shingle), index=seen)
-            total += tree.codisp(seen)
-        seen += 1
-        return total / len(trees)
-
-    return score
-
-
 OURS: dict[str, Scorer] = {
     "random": random,
     "ewma": ewma,
     "median_absolute_deviation": of_detector("median_absolute_deviation"),
     "surprise": of_detector("surprise", budgeted=True),
-}
-PEERS: dict[str, Scorer] = {
-    "river GaussianScorer": of_points(_river("GaussianScorer")),
-    "river HalfSpaceTrees": of_points(_river("HalfSpaceTrees")),
-    "rrcf": of_points(_forest),
 }

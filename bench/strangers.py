@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from bench import oracle, scorers
 from bench.scorers import Scored, Scorer, Series
+from bench.scorers_of_peers import PEERS
 from bench.surroundings import surroundings
 from bench.synthetic import DAY, FAULTS, KINDS, START_MS, STEP_MS, faulty, made
 from bench.vus import period, runs, vus_pr
@@ -192,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     files = read(options.data, options.points) if options.data else []
     found: dict[str, dict[str, object]] = {}
-    for name, scorer in {**scorers.OURS, **scorers.PEERS}.items():
+    for name, scorer in {**scorers.OURS, **PEERS}.items():
         if options.detectors is not None and name not in options.detectors:
             continue
         ours = name in scorers.OURS and name != "random"
@@ -204,7 +205,7 @@ def main() -> None:
     if "power" in options.parts:
         found["oracle"] = {"power": oracle_power(options.seed, options.faults)}
         _say("oracle", found["oracle"])
-    around = surroundings("numpy", "numba", "river", "rrcf")
+    around = surroundings("numpy", "numba", "river", "rrcf", "pyod", "pysad", "timemachines")
     line = {"bench": "strangers", "seed": options.seed, "detectors": found, **around}
     print(json.dumps(line))
 

@@ -23,6 +23,8 @@ _LEAD, _CAUTION = 1.15, 0.35
 """Nats by which a young series' threshold is lower at hourly steps, and higher at the shortest."""
 _PRIOR_RANKS, _MAX_RANKED = 6.0, 4.0
 """Ranks that say a slope of one, and the most that one of the series' own says."""
+_NEW_WEEKS, _PREDICTING, _MOST_UNSURE = 2.0, 8.0, 3.0
+"""Weeks in which a series is new; ranks that predict rarer ones then; a bound for the exponent."""
 _USUAL, _UNSETTLED = 2.0, 2
 """Rarity that is reached where there is no history; blocks not counted."""
 _RECORD = 12
@@ -153,6 +155,17 @@ def rank(pace: Row, tally: Row, tops: Row) -> None:
 
 
 @allocation_free_kernel
+def predicted(beyond: float) -> float:
+    """How far beyond a known rarity to go for one ``beyond`` nats rarer, where few ranks tell.
+
+    The exponential tail's predictive quantile: the further, the less certain is what few tell.
+    """
+    if beyond <= 0:
+        return beyond
+    return _PREDICTING * (math.exp(min(beyond / _PREDICTING, _MOST_UNSURE)) - 1)
+
+
+@allocation_free_kernel
 def base(pace: Row, tally: Row, tops: Row, group: int, weekly: float, step_ms: float) -> float:
     """The rarity of a group that the series' own past ones reach as often as its budget allows.
 
@@ -177,4 +190,8 @@ def base(pace: Row, tally: Row, tops: Row, group: int, weekly: float, step_ms: f
     coarse = min(step_ms / _HOUR_MS, 1.0)
     lead = young * (_LEAD * coarse - _CAUTION * (1 - coarse))
     steep = slope(tops, ranked, tally[of.HELD], tally[of.BLOCKS])
-    return float(reached + steep * math.log(rank / max(allowed, 1e-9)) - lead)
+    beyond = math.log(rank / max(allowed, 1e-9))
+    weeks = tally[of.BLOCKS] * of.BLOCK * step_ms / _WEEK_MS
+    unsure = max(0.0, 1 - weeks / _NEW_WEEKS) * (1 - coarse)
+    beyond += unsure * (predicted(beyond) - beyond)
+    return float(reached + steep * beyond - lead)

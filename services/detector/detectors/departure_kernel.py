@@ -76,6 +76,10 @@ _MIN_MOVING = 1e-9
 _FARTHEST_MOVE, _FARTHEST_LEVEL = 2.0, 1.2
 """The weight of a point in the usual error and distance, where few points move: in usual ones of
 these. With less, the usual size of rare events would shrink while nothing happens."""
+_LESS_AT_REST = TWICE * 3 // 2
+"""Steps by which what lasts may be less in a series that rests, as no single point counts there."""
+_FEW_RUNS = 4
+"""Runs kept of which a tail can be said."""
 _STEEP = 10.0
 """Nats for each e-fold of size above the least by which it may be rarer."""
 _LONG_SPAN = 3
@@ -252,7 +256,38 @@ def still(tally: Row, run: int, own: float) -> float:
 
 
 @allocation_free_kernel
-def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int, found: Row, where: Row) -> None:
+def number(code: int) -> float:
+    """The number that a kept size stands for."""
+    return math.ldexp(1.0 + (code & 127) / 128.0, (code >> 7) - 127)
+
+
+@allocation_free_kernel
+def beyond_runs(tops: Row, start: int, held: int, run: int, logs: float) -> float:
+    """Rarity of a run that is longer than all before, -1 for others; an exponential tail.
+
+    A value that changes by chance has runs of exponential length, whose tail a Pareto tail through
+    so few lengths is much too heavy for. Where runs have a heavy tail, their mean excess is long.
+    """
+    if held < _FEW_RUNS or run <= number(tops[start]):
+        return -1.0
+    least, excess = number(tops[start + held - 1]), 0.0
+    for at in range(held - 1):
+        excess += number(tops[start + at]) - least
+    excess = max(excess / (held - 1), 1.0)
+    return float(logs + 0.7 + min(_MAX_BEYOND, (run - number(tops[start])) / excess))
+
+
+@allocation_free_kernel
+def rarest(
+    pace: Row,
+    tally: Row,
+    tops: Row,
+    codes: Row,
+    run: int,
+    resting: bool,
+    found: Row,
+    where: Row,
+) -> None:
     """The largest rarity of each group's channels, and whose it is."""
     blocks, logs = tally[BLOCKS], pace[LOG_BLOCKS]
     # Two divisions instead of one a channel.
@@ -270,6 +305,7 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int, found: Row, w
                 held -= 1
         own = rarity(tops, start, held, code, past, logs) if held > 0 else -1.0
         if channel == STILL:
+            own = max(own, beyond_runs(tops, start, held, run, logs))
             rare = still(tally, run, own)
         else:
             typical = 3.0 * _NAT * (code - _TYPICAL_CODES[channel])
@@ -277,7 +313,10 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int, found: Row, w
                 # A value that never moved has no noise that could become less.
                 typical = 0.0
             rare = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MAX_BEYOND)
-            rare = min(rare, max(_STEEP * _NAT * (code - _LEAST_CODES[channel]), 0.0))
+            least = _LEAST_CODES[channel]
+            if resting and HOURS <= channel <= DAY:
+                least -= _LESS_AT_REST
+            rare = min(rare, max(_STEEP * _NAT * (code - least), 0.0))
         if rare > found[group]:
             found[group], where[group] = rare, channel
 

@@ -55,6 +55,7 @@ class State(NamedTuple):
     pace: Row
     tally: Row
     tops: Row
+    returns: Row
 
 
 class Scratch(NamedTuple):

@@ -12,6 +12,7 @@ from services.detector.detectors import departure_kernel as of
 from services.detector.detectors import departure_week as weeks
 from services.detector.detectors.departure_episodes import control, rest, speak
 from services.detector.detectors.departure_height import lean, learn_lean
+from services.detector.detectors.departure_returns import RESTS, learn_rest, overlook, restart
 from services.detector.detectors.departure_shape import UNWANTED, shape, way
 from services.detector.detectors.departure_tables import (
     Limits,
@@ -108,6 +109,8 @@ def learn(
         blocks.close(pace, tally, state.tops[at], weekly, step_ms, day == tally[of.JUDGED])
         tally[of.JUDGED] = day
     if day != tally[of.TODAY] or (tally[of.POINTS] < _YOUNG and tally[of.IN_BLOCK] == 0):
+        if day != tally[of.TODAY]:
+            learn_rest(state.returns[at], pace, tally)
         tally[of.TODAY] = day
         tally[of.BEST] = of.choose(pace, state.tops[at], tally[of.BLOCKS], tally[of.BEST])
     tally[of.POINTS] = min(tally[of.POINTS] + 1, 1_000_000_000)
@@ -132,6 +135,38 @@ def start(course: Row, pace: Row, tally: Row, value: float, day: int) -> None:
     for group in range(of.GROUPS):
         pace[of.BASE + group] = of.NEVER
     tally[of.POINTS], tally[of.TODAY], tally[of.CHANGES] = 1, day, 1
+
+
+@allocation_free_kernel
+def lasts(
+    course: Row,
+    pace: Row,
+    tally: Row,
+    error: float,
+    calm: int,
+    leans: float,
+    resting: bool,
+    value: float,
+    floor: float,
+) -> float:
+    """How far the slow predictor ``calm`` is off, in its usual deviations.
+
+    Of a series that rests it is what this point and the one before have in common, in the
+    deviations of the best predictor: an event of one point does not last, whatever its size, and a
+    step lasts, also one smaller than the events.
+    """
+    scale = leans * of.usual(pace, calm)
+    if not resting:
+        slow, _ = away(course, pace, tally, error, scale, value, floor)
+        return slow
+    scale = min(scale, leans * of.usual(pace, tally[of.BEST]))
+    slow, _ = away(course, pace, tally, error, scale, value, floor)
+    season = calm // 3
+    error = course[of.LAST + season] - course[of.SLOW + season]
+    before, _ = away(course, pace, tally, error, scale, value, floor)
+    if before * slow <= 0:
+        return 0.0
+    return before if abs(before) < abs(slow) else slow
 
 
 @allocation_free_kernel
@@ -165,8 +200,8 @@ def size_up(
     slow = z
     if tally[of.BLOCKS] > of.TAIL_BLOCKS and not new_days:
         calm = speaker - speaker % 3
-        scale = leans * of.usual(pace, calm)
-        slow, _ = away(course, pace, tally, errors[calm], scale, value, least)
+        resting = state.returns[at, RESTS] > 0
+        slow = lasts(course, pace, tally, errors[calm], calm, leans, resting, value, least)
     of.measure(pace, tally, z, slow, far, new_days, room.fresh)
     run = tally[of.RUN] + 1 if value == course[of.LAST] else 0
     three = of.sizes_of(pace, z, run, new_days, room.fresh, room.sizes)
@@ -193,10 +228,7 @@ def weekly_job(
     left = value - room.seasons[1]
     if not weeks.recurs(state.week[at], place, left, error, usual, steps_are_fine):
         return False
-    for number in range(of.Z1, of.ENERGY + 1):
-        room.fresh[number] = pace[number]
-    for group in range(of.GROUPS):
-        room.rarities[group] = 0.0
+    overlook(pace, room)
     return True
 
 
@@ -204,7 +236,8 @@ def weekly_job(
 def weigh(state: State, at: int, run: int, room: Scratch) -> tuple[float, float, int]:
     """Rarity, threshold and channel of the group that is nearest to its threshold, or beyond."""
     pace, tally, tops = state.pace[at], state.tally[at], state.tops[at]
-    of.rarest(pace, tally, tops, room.codes, run, room.rarities, room.channels)
+    resting = state.returns[at, RESTS] > 0
+    of.rarest(pace, tally, tops, room.codes, run, resting, room.rarities, room.channels)
     rarest, passes, where = 0.0, of.NEVER, 0
     for group in range(of.GROUPS):
         needed = max(_LEAST, pace[of.BASE + group] + pace[of.SHIFT])
@@ -271,6 +304,8 @@ def step(
         rarest, passes, where = weigh(state, at, run, room)
         recurs = weeks.known(steps[at]) and not holiday
         recurs = recurs and weekly_job(state, at, value, place, best, weeks.fine(steps[at]), room)
+        if restart(state, at, value, best, learning, room):
+            recurs = True
         rarest = 0.0 if recurs else rarest
         rest_ms = max(rules.rest_ms, _REST_POINTS * steps[at])
         onset, going_on = speak(course, pace, tally, rarest, passes, time_ms, rest_ms)

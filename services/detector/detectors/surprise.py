@@ -53,7 +53,7 @@ _SHAPES = {
 }
 """The shape that a channel's rarity shows, upwards and downwards."""
 _MEMORY, _COUNTS, _EXACT = 394, 5, 6
-_WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 30, 12, 141
+_WEEK, _COURSE, _PACE, _TALLY, _TOPS, _RETURNS = 84, 12, 30, 12, 141, 4
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _BEGAN_MS = 5
 
@@ -98,6 +98,7 @@ class Surprise(Detector):
             Column("pace", np.float32, 0, (_PACE,)),
             Column("tally", np.int32, 0, (_TALLY,)),
             Column("tops", np.int16, 0, (_TOPS,)),
+            Column("returns", np.float32, 0, (_RETURNS,), added=True),
         ]
 
     def judge(self, state: Columns, tick: Tick) -> Votes:

@@ -19,7 +19,7 @@ Row = NDArray[Any]
 SIZE, LANDING, TIMES, RESTS = range(4)
 RETURNS = 4
 """The columns of ``returns``."""
-_JUMP, _NEAR, _LEAST, _BACK = 4.0, 0.25, 0.25, 0.3
+_JUMP, _NEAR, _LEAST, _BACK = 4.0, 0.25, 0.1, 0.3
 """Usual deviations of a jump; shares of the usual jump: how near to the usual place it ends, the
 least that it is long, and of one the other way that undoes it."""
 _SELDOM, _ELSEWHERE = 0.1, 0.1
@@ -83,10 +83,11 @@ def restart(
     A fall that is much shorter than usual is no such restart: a process that is restarted all the
     time has gained nothing in between.
     """
-    pace, returns = state.pace[at], state.returns[at]
-    if abs(room.errors[speaker]) < _JUMP * of.usual(pace, speaker):
+    course, pace, returns = state.course[at], state.pace[at], state.returns[at]
+    jump, size = value - course[of.LAST] - course[of.DRIFT], returns[SIZE]
+    # Not the error: to a slow predictor the end of a spike is none.
+    if abs(jump) < _JUMP * of.usual(pace, speaker):
         return False
-    jump, size = value - state.course[at, of.LAST], returns[SIZE]
     near = (
         jump * size > 0
         and abs(value - returns[LANDING]) <= _NEAR * abs(size)

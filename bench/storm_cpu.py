@@ -60,7 +60,9 @@ class Meter:
 
 
 class Sampler:
-    """Where the process's CPU goes: looked at every millisecond of it, which costs little."""
+    """Samples where the process's CPU time goes, once in each millisecond of it, which costs
+    little.
+    """
 
     def __init__(self) -> None:
         self._own: Counter[str] = Counter()
@@ -106,7 +108,7 @@ class Replayed(HealerService):
         self.published, self._upkeep_due = 0, self.now
         super().__init__(settings)
         self._clock = lambda: self.now
-        self.bus.publish_prepared = self._take  # type: ignore[method-assign]
+        self.bus.publish_prepared = self._take
         self.inlet = Inlet(
             self.bus, self._handlers, self.store, self._clock, read_ahead=self._read_ahead
         )
@@ -135,7 +137,7 @@ class Replayed(HealerService):
             meter("part", lambda part=part: self._in_transaction(part))
 
     def every_second(self, meter: Meter) -> None:
-        """What the service does each second besides."""
+        """Do what the service does each second besides."""
         meter("expire", self._expire)
         for each in self._periodic:
             if each.name.startswith("channel-"):

@@ -22,7 +22,7 @@ _LABELS = TypeAdapter[dict[str, str]](
 
 
 def faults_of(batch: SampleBatch) -> Iterator[str]:
-    """Why samples cannot be replayed: names that no series may have, times that no clock has."""
+    """The faults of samples: names that no series may have, times that no clock has."""
     yield from _names("host", batch.hosts, _HOST.validate_python)
     yield from _names("item", batch.items, _ITEM.validate_python)
     yield from _names("labels", batch.labels, _labels)

@@ -38,7 +38,7 @@ _UNREADABLE = (
     AttributeError,
     OverflowError,
 )
-"""What files raise that are not of the form that their suffix says, or of another one inside."""
+"""Errors of files that are not of the form that their suffix says, or of another one inside."""
 _NOT_LABELS = {"__name__", "instance", "job"}
 
 

@@ -45,7 +45,8 @@ Part = Callable[[Context], None]
 """The work of one transaction of a pass."""
 
 ALERTS_AT_ONCE = 200
-"""Alerts that one transaction of a pass writes: some hundredths of a second."""
+"""The most alerts that one transaction of a pass writes, which takes some hundredths of a
+second."""
 _MAX_NOTIFICATIONS = 20_000
 _PENDING = NotificationStatus.PENDING
 _ATTACHED_SHOWN = 50
@@ -167,7 +168,7 @@ class Announcer:
         self._count(0, fresh, ctx)
 
     def _count(self, told: int, attached: int, ctx: Context) -> None:
-        """Note of how many alerts people heard: more than they read are a storm."""
+        """Count the alerts that people were notified of: more than they can read are a storm."""
         if told or attached:
             state = ctx.records.get(STORM, "storm") or StormState()
             how = self._alerting.storm

@@ -53,7 +53,7 @@ class Announce:
 
 
 Verdict = Hold | Drop | Announce | None
-"""None: people are notified of it."""
+"""The decision on an alert; None: people are notified of it."""
 
 
 class Filters:

@@ -1,7 +1,7 @@
 """The summaries of a storm: sent in one transaction, and recorded in parts in further ones.
 
-A summary tells of thousands of alerts. How far its rows are written down is part of the storm's
-state, so whoever continues after a crash begins where the other one ended.
+A summary names thousands of alerts. The number of its recorded rows is part of the storm's state,
+so that after a crash recording goes on where it ended.
 """
 
 from __future__ import annotations

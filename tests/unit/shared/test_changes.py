@@ -71,7 +71,7 @@ class _Open(BaseModel):
 
 
 def test_a_changed_copy_is_in_nothing_else_different_from_pydantics_own() -> None:
-    opened = _Open(at=1, colour="red")  # type: ignore[call-arg]
+    opened = _Open(at=1, colour="red")
     opened._seen.append(3)
     for model in (_Point(at=1), _Point(at=1, value=2.0), opened):
         copied, own = changed(model, at=5), model.model_copy(update={"at": 5})

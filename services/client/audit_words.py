@@ -54,7 +54,7 @@ def _who(entry: Entry) -> str:
 def _decided(entry: Entry, _state: str, alert: str) -> str:
     decision = entry.get("decision")
     level = decision.get("level", "") if isinstance(decision, Mapping) else ""
-    return f"the policy decided on {alert}: {_LEVELS.get(level, level)}"
+    return f"the policy decided on {alert}: {_LEVELS.get(level, level)}".removesuffix(": ")
 
 
 def _judged(entry: Entry, _state: str, alert: str) -> str:

@@ -82,3 +82,7 @@ def test_an_entry_says_who_did_what(entry: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize("decision", [None, "x", [], {}, {"level": 3}, {"level": "automatic"}])
 def test_a_decision_of_any_form_is_a_sentence(decision: object) -> None:
     assert sentence({"event": "decided", "decision": decision}, "").startswith("The policy decided")
+
+
+def test_a_decision_of_which_no_level_is_told_ends_without_a_colon() -> None:
+    assert sentence({"event": "decided"}, "cpu on h7") == "The policy decided on cpu on h7"

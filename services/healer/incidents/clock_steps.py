@@ -165,7 +165,7 @@ def _move(ctx: Context, step: _Step) -> None:
     records = ctx.records
     step.shift(records, NOTIFICATION_STATES, "due", "since")
     step.shift(records, FLAPS, "until", "since")
-    step.shift(records, GROUPS, "due", "told_at")
+    step.shift(records, GROUPS, "due")
     step.shift(records, STORM, "since", "next_at", "recent", "attached")
     step.shift(records, QUOTAS, "times", "digest_at")
     step.shift(records, CHANNEL_FAILURES, "since")

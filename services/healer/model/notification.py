@@ -145,10 +145,9 @@ class Flap(_Record):
 
 
 class Group(_Record):
-    """A group of alerts, and when people were last notified of it."""
+    """A group of alerts, and when people may be notified of it again."""
 
     group: str
-    told_at: AwareDatetime
     due: AwareDatetime
 
 

@@ -219,7 +219,7 @@ class Announcer:
         called = [name for s in members if s.ended for name in s.called]
         deliveries = self._dispatch.put(notice, ctx, called=called)
         pause = timedelta(seconds=self._alerting.group_interval_s)
-        ctx.records.put(GROUPS, Group(group=group, told_at=ctx.now, due=ctx.now + pause))
+        ctx.records.put(GROUPS, Group(group=group, due=ctx.now + pause))
         self._note(members, notice, deliveries, ctx)
 
     def _note(

@@ -169,6 +169,36 @@ def test_a_length_that_is_none_is_refused(desk: Desk, length: str) -> None:
     assert asked(desk, "POST", "/login", endless(), content_length=length)[0] == 413
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:8000@evil.example",
+        "127.0.0.1:@evil.example",
+        "127.0.0.1:8000/evil",
+        "127.0.0.1:8000?evil",
+        "127.0.0.1:8000#evil",
+        "127.0.0.1:80:80",
+        "127.0.0.1:x",
+        "[127.0.0.1]@evil.example",
+        " 127.0.0.1",
+        "",
+    ],
+)
+def test_nothing_but_a_port_stands_behind_the_name_of_a_host(host: str) -> None:
+    """The redirect from /jobs/ to /jobs names the whole header as the place to go."""
+    desk = Desk()
+    answer = desk.call("GET", "/jobs/", headers={"host": host})
+    assert (answer.status_code, answer.headers.get("location")) == (400, None)
+    desk.store.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "LOCALHOST:65535"])
+def test_a_host_is_known_with_any_port_and_in_any_case(host: str) -> None:
+    desk = Desk()
+    assert desk.call("GET", "/jobs", headers={"host": host}).status_code == 200
+    desk.store.close()
+
+
 @pytest.mark.parametrize("origin", ["http://[", "http://]", "//", "null", "http://localhost@evil"])
 def test_an_origin_that_is_none_of_ours_is_refused(desk: Desk, origin: str) -> None:
     for path in ("/login", "/api/v1/jobs"):

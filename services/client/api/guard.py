@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 import anyio
@@ -29,6 +30,7 @@ from shared.store import StoreUnavailable
 SESSION = "session"
 """The purpose of the cookie that says who somebody is."""
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _PROTECTIVE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none';"
@@ -163,10 +165,12 @@ class Guard:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()
+    """The name in a Host header, without its port; '' for what is more than these two.
+
+    Redirects are made of the whole header, so nothing may stand behind the name but a port.
+    """
+    found = _HOST.fullmatch(host)
+    return found["name"].lower() if found else ""
 
 
 async def _bounded(scope: Scope, headers: Headers, receive: Receive) -> Receive:

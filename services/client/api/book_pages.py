@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -56,16 +57,19 @@ def machines(
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> HTMLResponse:
     asked = {"verdict": verdict, "search": search, "group": group, "term": term}
-    reports, groups = client.alerts.machines.reports()
-    hosts = next((each.hosts for each in groups if each.name == group), group)
-    wanted = MapWanted(verdict=verdict, search=search, hosts=hosts, term=term)
-    found = health_map(reports, groups, wanted, offset, _MACHINES_PAGE)
-    hours = _hours_of(client.healer, asked | {"offset": str(offset)})
+    # The healer draws its part meanwhile, in a process of its own.
+    with ThreadPoolExecutor(1) as beside:
+        answered = beside.submit(_hours_of, client.healer, asked | {"offset": str(offset)})
+        reports, groups = client.alerts.machines.reports()
+        hosts = next((each.hosts for each in groups if each.name == group), group)
+        wanted = MapWanted(verdict=verdict, search=search, hosts=hosts, term=term)
+        found = health_map(reports, groups, wanted, offset, _MACHINES_PAGE)
+        silent = () if verdict or group or term or offset else _unreported(client.alerts, reports)
+        hours = answered.result()
 
     def way(**change: str) -> str:
         return address("/machines", asked | change)
 
-    silent = () if verdict or group or term or offset else _unreported(client.alerts, reports)
     counts = found.verdicts
     verdicts = [("", sum(counts.values()), way(verdict=""))]
     verdicts += [(v, counts.get(v, 0), way(verdict=v)) for v in _VERDICTS]

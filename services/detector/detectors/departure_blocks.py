@@ -156,7 +156,7 @@ def rank(pace: Row, tally: Row, tops: Row) -> None:
 
 @allocation_free_kernel
 def predicted(beyond: float) -> float:
-    """How far beyond a known rarity to go for one ``beyond`` nats rarer, where few ranks tell.
+    """The distance beyond a known rarity to one ``beyond`` nats rarer, where few ranks tell.
 
     The exponential tail's predictive quantile: the further, the less certain is what few tell.
     """

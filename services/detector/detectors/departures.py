@@ -149,7 +149,7 @@ def lasts(
     value: float,
     floor: float,
 ) -> float:
-    """How far the slow predictor ``calm`` is off, in its usual deviations.
+    """The error of the slow predictor ``calm``, in its usual deviations.
 
     Of a series that rests it is what this point and the one before have in common, in the
     deviations of the best predictor: an event of one point does not last, whatever its size, and a

@@ -25,7 +25,7 @@ CASES = {
     AnomalyKind.DIP: ("daily", "dip"),
     AnomalyKind.LEVEL_UP: ("square wave", "level"),
     AnomalyKind.LEVEL_DOWN: ("square wave", "level"),
-    AnomalyKind.TREND: ("white noise", "trend"),
+    AnomalyKind.TREND: ("autoregressive", "trend"),
     AnomalyKind.MORE_NOISE: ("square wave", "more noise"),
     AnomalyKind.LESS_NOISE: ("white noise", "less noise"),
     AnomalyKind.STUCK: ("random walk", "stuck"),

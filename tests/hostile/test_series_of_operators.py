@@ -18,9 +18,9 @@ _MINUTE_MS = 60_000
 _HOUR_MS, _DAY_MS = 60 * _MINUTE_MS, 24 * 60 * _MINUTE_MS
 _SERIES = 4
 _NOISY_AT_HOURS = {
-    "saw-tooth": 3.0,
-    "leak with restarts": 2.6,
-    "counter with resets": 1.8,
+    "saw-tooth": 1.5,
+    "leak with restarts": 1.4,
+    "counter with resets": 1.6,
     "heavy tails": 1.9,
     "tail of Pareto": 1.9,
 }

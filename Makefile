@@ -51,15 +51,15 @@ coverage: setup ## Measure the branch coverage of the unit tests (ARGS=tests/uni
 # Make takes over an environment's KUBECONFIG: only one given on its command line counts.
 ifeq ($(origin KUBECONFIG),command line)
 export BAROGRAPH_TEST_KUBECONFIG := $(KUBECONFIG)
-CLUSTER :=
+CLUSTER := $(VENV_PYTHON) -m pytest $(or $(ARGS),tests/cluster)
 else
-CLUSTER := scripts/cluster.sh run
+CLUSTER := scripts/cluster.sh $(if $(ARGS),run $(VENV_PYTHON) -m pytest $(ARGS),tests $(VENV_PYTHON))
 # Images are for the real node; tests with fake nodes alone do without.
 IMAGES := $(if $(ARGS),$(findstring cluster/node,$(ARGS)),all)
 endif
 test-cluster: setup ## Run the tests on a real Kubernetes (KUBECONFIG=file: on yours)
 	@$(if $(IMAGES),scripts/cluster.sh images)
-	@$(CLUSTER) $(VENV_PYTHON) -m pytest $(if $(ARGS),$(ARGS),tests/cluster)
+	@$(CLUSTER)
 
 check: setup ## Format, lint, types, import contracts, fresh generated files
 	@$(VENV_PYTHON) -m ruff format --check .

@@ -5,6 +5,7 @@
 #   scripts/cluster.sh bin              the directory with the programs
 #   scripts/cluster.sh images           build what the real node needs: packages, images (as root)
 #   scripts/cluster.sh run COMMAND...   run a command inside a private network
+#   scripts/cluster.sh tests PYTHON     run the tests of the real node, and the others beside them
 #
 # Versions and hashes are those of tests/cluster/build/*/go.mod and go.sum. A program of the right
 # version on PATH is used instead of building it. The result lies in the user's cache.
@@ -133,10 +134,26 @@ images() {
   cd "$root" && nice .venv/bin/python -m tests.cluster.images "$bin"
 }
 
+# Both halves wait most of the time. Each has a network and a control plane of its own.
+tests() {
+  local status=0
+  log=$(mktemp)
+  (run "$1" -m pytest tests/cluster --ignore=tests/cluster/node) </dev/null >"$log" 2>&1 &
+  other=$!
+  # unshare hears no other signal while it waits.
+  trap 'kill -KILL "$other" 2>/dev/null || true; rm -f "$log"' EXIT
+  (run "$1" -m pytest tests/cluster/node) || status=$?
+  say "waiting for the tests with fake nodes"
+  wait "$other" || status=$?
+  cat "$log"
+  return "$status"
+}
+
 case ${1:-} in
   build) build ;;
   images) build; images ;;
   bin) echo "$bin" ;;
   run) shift; build; run "$@" ;;
-  *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  tests) build; tests "${2:?Python}" ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.images import OURS, REGISTRY, TAG, Images, image
+from tests.cluster.images import OURS, REGISTRY, SERVICES, TAG, Images, image
 from tests.cluster.node.release import PROJECT, PROJECT_JOBS
 
 EXTERNAL_VALUES = "BAROGRAPH_TEST_VALUES"
@@ -17,6 +17,8 @@ ALLOWED = {"allowedClaims": ["datasets"], "allowedSecrets": ["keys"]}
 """The objects of the jobs' namespace that jobs may name."""
 _SERVERS = {"rabbitmq": 999, "postgresql": 999, "seaweedfs": 1000}
 _NEVER = {"pullPolicy": "Never"}
+# Three of each service, as the upgrade has them, would leave a node of two cores no room for jobs.
+_SMALL = {"resources": {"requests": {"cpu": "10m"}}}
 
 
 def quickstart(*, images_are_ours: bool) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def quickstart(*, images_are_ours: bool) -> dict[str, Any]:
     }
     if images_are_ours:
         values["tfjob"]["installCRD"] = True
+        values |= dict.fromkeys((*SERVICES, "gateway"), _SMALL)
         values["image"] = {"registry": REGISTRY, "tag": TAG} | _NEVER
         values["jobs"] |= {"programImage": image("program"), "imagePullPolicy": "Never"}
         for name, user in _SERVERS.items():

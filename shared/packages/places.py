@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from shared.contracts import DEFAULT_PROJECT
 
 _ALL = "packages"
+
+
+class Place(NamedTuple):
+    """The object that ``bucket:prefix:name`` names, which is how a job names its package."""
+
+    bucket: str
+    prefix: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The object's key in its bucket."""
+        return f"{self.prefix}/{self.name}"
+
+
+def place_of(reference: str) -> Place | None:
+    """Return the object that a text names, or None where it does not name one."""
+    match reference.split(":"):
+        case [bucket, prefix, name] if bucket and prefix and name not in ("", ".", ".."):
+            return Place(bucket, prefix, name)
+    return None
 
 
 def prefix_of(project: str) -> str:
@@ -17,10 +40,18 @@ def is_package(reference: str, bucket: str, project: str) -> bool:
 
     Text that does not name an object is none.
     """
-    *place, name = reference.split(":")
-    return place == [bucket, prefix_of(project)] and name not in ("", ".", "..")
+    place = place_of(reference)
+    return place is not None and place[:2] == (bucket, prefix_of(project))
 
 
 def key_of(reference: str) -> str:
-    """The key of a package in its bucket."""
-    return "/".join(reference.split(":")[1:])
+    """The key of a package in its bucket.
+
+    Raises:
+        ValueError: when the text does not name an object.
+    """
+    place = place_of(reference)
+    if place is None:
+        msg = f"{reference!r} is not bucket:prefix:name"
+        raise ValueError(msg)
+    return place.key

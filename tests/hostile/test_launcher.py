@@ -49,11 +49,14 @@ from tests.waiting import eventually
 BUCKET = "barograph"
 
 
-def _spec(private: Path, digest: str | None = None) -> MemberSpec:
+PACKAGE = "barograph:packages:p.tar.gz"
+
+
+def _spec(private: Path, digest: str | None = None, reference: str = PACKAGE) -> MemberSpec:
     submit = JobSubmit(
         job_id="j1",
         name="digits",
-        package="barograph:packages:p.tar.gz",
+        package=reference,
         package_sha256=digest,
         main="main.py",
     )
@@ -96,6 +99,14 @@ def test_what_was_fetched_and_is_no_package_is_not_left_to_the_program(
         package.obtain(store, _spec(private, digest), work)
     assert list(work.iterdir()) == []
     assert list(private.iterdir()) == []
+
+
+def test_a_reference_that_names_no_object_is_told_and_nothing_is_fetched(
+    store: MemoryStore, private: Path, work: Path
+) -> None:
+    store.put(BUCKET, "packages/..", b"an object that no package may be")
+    with pytest.raises(package.Unusable, match=r"barograph:packages:\.\. names no package"):
+        package.obtain(store, _spec(private, reference="barograph:packages:.."), work)
 
 
 def test_a_package_without_the_main_program_is_named(

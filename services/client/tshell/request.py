@@ -11,7 +11,6 @@ from typing import Any
 from shared.job_names import job_name
 
 _GZIP = b"\x1f\x8b"
-_COLONS_OF_A_PACKAGE = 2
 
 
 @dataclass
@@ -34,7 +33,14 @@ def is_file(file: str) -> bool:
     """
     if not file or "\x00" in file:
         return False
-    return file.count(":") < _COLONS_OF_A_PACKAGE or Path(file).exists()
+    if ":" not in file:
+        return True
+    from shared.packages.places import place_of
+
+    try:
+        return place_of(file) is None or Path(file).exists()
+    except OSError:  # no file has so long a name
+        return False
 
 
 def environment(said: list[str] | None) -> dict[str, str]:

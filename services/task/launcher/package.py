@@ -9,6 +9,7 @@ from pathlib import Path
 from services.task.launcher import patience
 from services.task.spec import MemberSpec
 from shared.packages import PackageError, code_folder, layout_faults, unpack
+from shared.packages.places import place_of
 from shared.storage import AccessDenied, MemberStore, NotFound, StorageError
 
 
@@ -57,8 +58,10 @@ def obtain(store: MemberStore, spec: MemberSpec, directory: Path) -> Package:
 
 
 def _fetch(store: MemberStore, spec: MemberSpec, archive: Path) -> None:
-    bucket, prefix, name = spec.job.package.split(":", 2)
-    key = f"{prefix.strip('/')}/{name}"
+    place = place_of(spec.job.package)
+    if place is None:
+        raise Unusable(f"{spec.job.package} names no package; it is not bucket:prefix:name")
+    bucket, key = place.bucket, place.key
     try:
         patience.fetch(store, bucket, key, archive)
     except NotFound as error:

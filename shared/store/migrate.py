@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, text
 
+from shared.store.errors import StoreUnfit
 from shared.store.tables import LEADER, METADATA
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -21,13 +22,24 @@ _LOCK = 7_160_420_185
 
 
 def migrate(engine: Engine) -> None:
-    """Upgrade the schema to the newest revision; does nothing when it is there."""
+    """Upgrade the schema to the newest revision; does nothing when it is there.
+
+    Raises:
+        StoreUnfit: when a later version made its schema.
+    """
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         if not inspect(connection).get_table_names():
             create(connection)
-        elif _revision(connection) != newest():
+            return
+        found = _revision(connection)
+        if found is not None and found > newest():
+            reason = f"its schema is revision {found}, and this version knows up to {newest()}"
+            raise StoreUnfit(
+                reason, "start the version that made it or a later one, or restore a backup"
+            )
+        if found != newest():
             upgrade(connection)
 
 

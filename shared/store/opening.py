@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from shared.setting_names import SettingsError
 from shared.store.engine import engine
-from shared.store.errors import StoreUnavailable
+from shared.store.errors import StoreUnavailable, StoreUnfit
 from shared.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ def opened(url: str, wait_s: float = STARTING_S, pause_s: float = _PAUSE_S) -> S
     """The store of ``url``, its schema current; tried again until the time is over.
 
     A service that ended instead would be started again later and later. SQLite's files are there
-    or not: nothing is waited for.
+    or not, and a database that refuses rights goes on doing so: neither is waited for.
 
     Raises:
         SettingsError: when ``url`` names no database.
@@ -39,6 +39,10 @@ def opened(url: str, wait_s: float = STARTING_S, pause_s: float = _PAUSE_S) -> S
     while True:
         try:
             return Store(url)
+        except StoreUnfit as error:
+            raise StoreUnavailable(
+                f"the database {_shown(url)} cannot be used: {error}; {error.advice}"
+            ) from error
         except StoreUnavailable as error:
             reason = " ".join(str(error).split())
             waited_s = time.monotonic() - begin
@@ -58,9 +62,13 @@ def _checked(url: str) -> bool:
     return made.dialect.name == "sqlite"
 
 
+def _shown(url: str) -> str:
+    """The URL without passwords, one of which may be in its query."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)
+
+
 def _given_up(url: str, is_file: bool, waited_s: float, reason: str) -> str:
-    # A query may hold a password, too.
-    database = make_url(url).set(query={}).render_as_string(hide_password=True)
+    database = _shown(url)
     if is_file:
         advice = "make its directory, and let this user write there, or correct STORE_URL"
         return f"the database {database} cannot be opened: {reason}; {advice}"

@@ -20,11 +20,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from shared.store.claim import claimed
 from shared.store.engine import READING, engine
-from shared.store.errors import StoreUnavailable
+from shared.store.errors import StoreUnavailable, StoreUnfit
 from shared.store.leader import LeaderRow, enter
 from shared.store.migrate import migrate
 from shared.store.prepared import Prepared
@@ -54,6 +54,18 @@ def _older_than(seconds: float) -> ColumnElement[bool]:
     return or_(OUTBOX.c.created_at <= now - age, OUTBOX.c.created_at > now + age)
 
 
+def _unfit(error: DBAPIError, is_file: bool) -> StoreUnfit:
+    """The driver's reason without the statement, which is of no use to whoever set it up."""
+    reason = (str(error.orig or error).splitlines() or [""])[0]
+    if is_file:
+        return StoreUnfit(reason, "move the file away, or correct STORE_URL")
+    return StoreUnfit(
+        reason,
+        "let the user of STORE_URL make and use tables there (USAGE and CREATE on the schema, and "
+        "the tables its own), or correct STORE_URL",
+    )
+
+
 class Store:
     """A service's own database: SQLite embedded, PostgreSQL in a cluster.
 
@@ -62,6 +74,7 @@ class Store:
 
     Raises:
         StoreUnavailable: when the database cannot be reached.
+        StoreUnfit: when it answers and its schema cannot be made or is not this version's.
     """
 
     def __init__(self, url: str) -> None:
@@ -76,9 +89,13 @@ class Store:
         self._looking: dict[str, Any] = {READING: True} | snapshot
         try:
             migrate(self._engine)
-        except (OperationalError, InterfaceError) as error:
+        except Exception as error:
             self._engine.dispose()
-            raise StoreUnavailable(str(error.orig or error)) from error
+            if isinstance(error, (OperationalError, InterfaceError)):
+                raise StoreUnavailable(str(error.orig or error)) from error
+            if isinstance(error, DBAPIError):
+                raise _unfit(error, self._turn is not None) from error
+            raise
 
     @property
     def serves_replicas(self) -> bool:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sqlalchemy import create_engine, text
 
 from shared.embedded.process import EmbeddedError
-from shared.store import Collection, Store, StoreUnavailable
+from shared.store import Collection, Store, StoreUnavailable, opened
 from shared.store.migrate import create, upgrade
 from tests.postgresql import PrivatePostgres, binaries
 
@@ -43,7 +43,7 @@ GROUPED = Collection(
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
     server = PrivatePostgres(
-        tmp_path_factory.mktemp("postgresql"), ("task", "healer", "client", "new")
+        tmp_path_factory.mktemp("postgresql"), ("task", "healer", "client", "new", "refused")
     )
     try:
         server.start()
@@ -51,6 +51,37 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgr
         pytest.fail(str(error), pytrace=False)
     yield server
     server.stop()
+
+
+def test_a_schema_without_rights_is_refused_at_once_in_one_line_that_says_what_to_grant(
+    database: PrivatePostgres,
+) -> None:
+    url = database.url("refused")
+    owner = create_engine(url)
+    rights = "ALL ON SCHEMA public FROM public, pg_database_owner"
+    with owner.begin() as connection:
+        connection.execute(text(f"REVOKE {rights}"))
+    with pytest.raises(StoreUnavailable) as without_any:
+        opened(url)
+    with owner.begin() as connection:
+        connection.execute(text("GRANT USAGE ON SCHEMA public TO public"))
+    with pytest.raises(StoreUnavailable) as without_create:
+        opened(url)
+    with owner.begin() as connection:
+        connection.execute(text("GRANT CREATE ON SCHEMA public TO public"))
+    opened(url).close()
+    with owner.begin() as connection:
+        connection.execute(text("REVOKE ALL ON alembic_version FROM refused"))
+    owner.dispose()
+    with pytest.raises(StoreUnavailable) as of_somebody_else:
+        opened(url)
+
+    for found in (without_any, without_create, of_somebody_else):
+        (line,) = str(found.value).splitlines()
+        assert "refused:***@" in line
+        assert "cannot be used: permission denied for " in line or "no schema" in line
+        assert "USAGE and CREATE on the schema" in line
+        assert "LINE " not in line
 
 
 def test_replicas_that_read_decide_and_write_at_once_do_not_overwrite_each_other(

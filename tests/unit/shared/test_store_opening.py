@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from shared.store import opening
+from shared.store import Store, opening
 
 OF_SERVICES = {"task": "main", "autospec": "main", "client": "main", "healer": "run"}
 """The services with a database, and the function that is their program."""
@@ -81,6 +84,46 @@ def test_a_file_that_cannot_be_opened_ends_the_service_at_once(
     assert "the database sqlite:////proc/nothing/jobs.db cannot be opened: " in line
     assert "make its directory" in line
     assert clock.slept == 0
+
+
+def _no_database(file: Path) -> None:
+    file.write_text("the notes of somebody else, which are longer than a header of SQLite is\n" * 9)
+
+
+def _of_a_later_version(file: Path) -> None:
+    Store(f"sqlite:///{file}").close()
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "advice"),
+    [
+        (_no_database, "file is not a database", "move the file away, or correct STORE_URL"),
+        (
+            _of_a_later_version,
+            "its schema is revision 9999, and this version knows up to",
+            "start the version that made it or a later one, or restore a backup",
+        ),
+    ],
+)
+@pytest.mark.parametrize("service", OF_SERVICES)
+def test_a_database_that_answers_and_is_unfit_ends_the_service_at_once_with_one_line(
+    service: str, made, reason: str, advice: str, tmp_path: Path, clock: Clock, monkeypatch, capfd
+) -> None:
+    made(tmp_path / "jobs.db")
+    before = (tmp_path / "jobs.db").read_bytes()
+
+    code, lines = _end_of(service, f"sqlite:///{tmp_path}/jobs.db", monkeypatch, capfd)
+
+    assert code == 1
+    (line,) = lines
+    assert line.startswith(f"the {service} service ends: the database sqlite:///{tmp_path}/jobs.db")
+    assert f" cannot be used: {reason}" in line
+    assert line.endswith(f"; {advice}")
+    assert clock.slept == 0
+    assert (tmp_path / "jobs.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -252,10 +252,12 @@ def _backlog(stack: Stack, sender: Sender, seconds: float) -> dict[str, Any]:
     stack.catch_up(done + sent["samples"])
     took, after = time.monotonic() - begin, stack.use()
     spent = after["judge"][0] - before["judge"][0]
+    broker = after["broker"][0] - before["broker"][0]
     return {
         "samples": int(sent["samples"]),
         "samples_per_s": round(sent["samples"] / took),
         "judges_cpu_us_per_sample": round(1e6 * spent / sent["samples"], 2),
+        "broker_cpu_us_per_sample": round(1e6 * broker / sent["samples"], 2),
         "cores_used": round(spent / took, 2),
     }
 

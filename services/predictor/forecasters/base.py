@@ -64,7 +64,7 @@ class Forecast:
     def times(self, unit: float) -> Forecast:
         """The same in another unit, with its slopes said."""
         said = {name: f"{slope * unit:.6g} a step" for name, slope in self.slopes.items()}
-        mean, lower, upper = (scaled(one, unit) for one in (self.mean, self.lower, self.upper))
+        mean, lower, upper = scaled(np.array([self.mean, self.lower, self.upper]), unit)
         return Forecast(mean, lower, upper, self.why | said)
 
 

@@ -183,6 +183,11 @@ class TaskSettings(ServiceSettings):
         description="Service accounts of the jobs' namespace that jobs may use, each by name; "
         "programs may receive their tokens.",
     )
+    allowed_host_network: bool = Field(
+        default=False,
+        description="Allow jobs to use the network of their nodes, where no network policy holds: "
+        "they reach the services that listen on loopback there, and the provider's metadata.",
+    )
     trust_config_map: str = Field(
         default="",
         description="The ConfigMap of the jobs' namespace whose `ca.crt` launchers trust beside the"

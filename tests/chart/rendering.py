@@ -22,7 +22,11 @@ Manifest = dict[str, Any]
 
 
 def render(
-    scenario: str = "external", values: Manifest | None = None, *more: str, chart: Path = CHART
+    scenario: str = "external",
+    values: Manifest | None = None,
+    *more: str,
+    chart: Path = CHART,
+    release: str = RELEASE,
 ) -> list[Manifest]:
     """The manifests of a scenario of ``ci/``, with further values over it."""
     with tempfile.TemporaryDirectory() as directory:
@@ -30,7 +34,7 @@ def render(
         path.write_text(json.dumps(values or {}))
         text = helm(
             "template",
-            RELEASE,
+            release,
             str(chart),
             "--namespace",
             NAMESPACE,

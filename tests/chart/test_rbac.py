@@ -49,6 +49,34 @@ def test_no_rule_has_a_wildcard(scenario: str) -> None:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
+def _elsewhere(release: str, namespace: str) -> set[tuple[str, ...]]:
+    """Kind, namespace and name of what a release has outside of its own namespace."""
+    trust = {"certificates": "", "configMap": "ours"}
+    shared = {"namespace": "training", "projects": {}, "createNamespace": False}
+    values = {"jobs": shared, "tfjob": {"installCRD": False}, "trust": trust}
+    found = [
+        (m["kind"], m["metadata"].get("namespace", ""), m["metadata"]["name"])
+        for m in render("everything", values, "--namespace", namespace, release=release)
+        if m["metadata"].get("namespace") != namespace
+    ]
+    assert len(found) == len({*found})
+    return {*found}
+
+
+def test_two_releases_have_no_object_outside_of_their_namespaces_in_common() -> None:
+    one = _elsewhere("a-barograph", "team")
+    assert {kind for kind, _, _ in one} == {*ROLES, *BINDINGS, "NetworkPolicy", "ResourceQuota"}
+    for release, namespace in (("barograph", "team-a"), ("a-barograph", "team-b")):
+        assert not one & _elsewhere(release, namespace)
+
+
+def test_a_namespace_that_is_named_twice_has_one_role() -> None:
+    twice = {"kubernetes": {"namespaces": ["shop", "shop"], "deletePods": True}}
+    made = render(values={"healer": {"remediations": twice}})
+    roles = [m for m in made if m["kind"] == "Role" and m["metadata"]["namespace"] == "shop"]
+    assert len(roles) == 1
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_binding_is_of_one_account_of_this_release(scenario: str) -> None:
     for binding in (m for m in render(scenario) if m["kind"] in BINDINGS):
@@ -155,7 +183,7 @@ def test_uninstalling_may_stop_the_task_service_and_delete_jobs() -> None:
     (scale,) = [
         rule
         for m in manifests
-        if m["kind"] == "Role" and m["metadata"]["name"] == "demo-barograph-uninstall"
+        if m["kind"] == "Role" and m["metadata"]["name"].endswith("demo-barograph-uninstall")
         for rule in m["rules"]
         if "deployments/scale" in rule["resources"]
     ]

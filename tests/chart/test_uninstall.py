@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,12 +19,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from services.task.runtimes.kubernetes import names
 from tests.chart.rendering import NAMESPACE, named, render
 
 ROOT = Path(__file__).parents[2]
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = "/apis/batch/v1/namespaces/barograph-jobs/jobs"
 PODS_OF_JOBS = "/api/v1/namespaces/barograph-jobs/pods"
+OF_JOBS = names.selector(f"{NAMESPACE}.demo")
 SCALE = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/demo-barograph-task/scale"
 
 
@@ -118,9 +121,32 @@ def test_the_task_service_is_gone_before_its_jobs_are_deleted(
     (deletion,) = [each for each in server.asked if each[0] == "DELETE"]
     assert max(i for i, p in enumerate(paths) if p == ("GET", PODS)) < paths.index(deletion[:2])
     assert deletion[2] == {
-        "labelSelector": ["app.kubernetes.io/managed-by=barograph"],
+        "labelSelector": [OF_JOBS],
         "propagationPolicy": ["Foreground"],
     }
+
+
+def test_jobs_of_another_installation_in_the_same_namespace_are_left_alone(
+    api: tuple[ApiServer, str], tmp_path: Path
+) -> None:
+    server, url = api
+    uninstall(url, tmp_path)
+
+    of_jobs = [q for _, path, q, _ in server.asked if path in (JOBS, PODS_OF_JOBS)]
+    assert {selector for q in of_jobs for selector in q["labelSelector"]} == {OF_JOBS}
+    owner = named(render(), "ConfigMap", "task")["data"]["BAROGRAPH_TASK_OWNER"]
+    assert names.selector(owner) == OF_JOBS
+
+
+@pytest.mark.parametrize("namespace", ["n" * 9, "n" * 62, "n" * 63, "n" * 51 + "-n"])
+def test_no_two_installations_mark_their_jobs_alike(namespace: str) -> None:
+    owners = []
+    for release in ("r" * 52 + "a", "r" * 52 + "b"):
+        values = {"jobs": {"namespace": "shared"}}
+        made = render("external", values, "--namespace", namespace, release=release)
+        owners.append(named(made, "ConfigMap", "task")["data"]["BAROGRAPH_TASK_OWNER"])
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", owners[-1])
+    assert len({*owners}) == 2
 
 
 def test_only_pods_of_this_releases_task_service_are_waited_for(
@@ -161,7 +187,7 @@ def test_pods_of_jobs_that_went_before_are_waited_for(
     assert done.returncode == 0, done.stderr
     assert server.left[PODS_OF_JOBS] == []
     (query,) = {q["labelSelector"][0] for _, path, q, _ in server.asked if path == PODS_OF_JOBS}
-    assert query == "app.kubernetes.io/managed-by=barograph"
+    assert query == OF_JOBS
 
 
 def test_without_a_namespace_of_jobs_there_is_nothing_to_do(

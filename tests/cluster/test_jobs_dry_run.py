@@ -37,6 +37,7 @@ def _planner(kube: Kube, namespace: str, case: str = "single") -> KubernetesPlan
         tolerations=every,
         runtime_classes=("nvidia", "none"),
         service_accounts=("trainer", "nobody"),
+        host_network=True,
     )
     quotas = Quotas(64, 2**40, 64, 64, "bucket")
     return KubernetesPlanner(Cluster(kube.kubeconfig), template, seen, quotas, allowed)

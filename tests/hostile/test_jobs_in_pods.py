@@ -149,6 +149,7 @@ _REFERENCES = {
     ],
     "image_pull_secrets": ["registry"],
     "service_account": {"name": "trainer"},
+    "host_network": True,
     "scheduling": {"tolerations": [{"key": "nvidia.com/gpu"}], "runtime_class": "kata"},
     "role_scheduling": {"worker": {"node_selector": {"pool": "other"}}},
     "resources": {"storage": "65Gi"},
@@ -174,6 +175,7 @@ def test_what_a_job_brings_beside_its_program_must_be_allowed_by_name() -> None:
         "containers.0.storage",
         "image_pull_secrets",
         "service_account.name",
+        "host_network",
         "scheduling.tolerations.0.key",
         "scheduling.runtime_class",
         "role_scheduling.worker.node_selector.pool",
@@ -189,6 +191,7 @@ def test_what_a_job_brings_beside_its_program_must_be_allowed_by_name() -> None:
         tolerations=["nvidia.com/gpu"],
         runtime_classes=["kata"],
         service_accounts=["trainer"],
+        host_network=True,
         storage="65Gi",
         node_selector={"pool": "other"},
     )
@@ -219,7 +222,8 @@ def test_everything_by_allow_list_is_empty_until_an_operator_fills_it() -> None:
     assert defaults.allowed_images == ("tensorflow/tensorflow",)
     assert defaults.allowed_queues == ("*",)
     others = {name for name in TaskSettings.model_fields if name.startswith("allowed_")}
-    others -= {"allowed_images", "allowed_queues"}
+    others -= {"allowed_images", "allowed_queues", "allowed_host_network"}
+    assert defaults.allowed_host_network is False
     assert {name: getattr(defaults, name) for name in others} == dict.fromkeys(others, ())
 
 
@@ -288,6 +292,41 @@ def test_a_jobs_own_containers_count_in_its_quota() -> None:
     ]
     assert _submit(resources={"cpu": 2}, containers=[heavy]).total_cpu == 8
     assert _submit(resources={"cpu": 2}, containers=[side, heavy]).total_cpu == 17
+
+
+_RESTRICTED_VOLUMES = {
+    "configMap",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+def _violations(pod: Object) -> list[str]:
+    """What the Pod Security level `restricted` would refuse, where a namespace enforces it."""
+    found = [key for key in ("hostNetwork", "hostPID", "hostIPC") if pod.get(key)]
+    volumes = {key for each in pod["volumes"] for key in each} - {"name"}
+    return [*found, *(volumes - _RESTRICTED_VOLUMES)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_pods_may_do_with_their_nodes_does_not_hang_on_a_label_of_their_namespace(
+    case: str,
+) -> None:
+    _, submit = CASES[case]
+    pods = [each["spec"]["template"]["spec"] for each in objects(case) if each["kind"] == "Job"]
+    refused = {fault.field.split(".")[0] for fault in Allowed(images=["*"]).faults(submit)}
+    for violation in {each for pod in pods for each in _violations(pod)}:
+        assert {"hostNetwork": "host_network"}.get(violation, "volumes") in refused, violation
+
+
+def test_the_network_of_nodes_is_allowed_by_the_installation() -> None:
+    submit = _submit(host_network=True)
+    (fault,) = Allowed.of(TaskSettings()).faults(submit)
+    assert (fault.field, "ALLOWED_HOST_NETWORK" in fault.problem) == ("host_network", True)
+    assert list(Allowed.of(TaskSettings(allowed_host_network=True)).faults(submit)) == []
 
 
 def test_no_word_allows_the_secrets_of_other_jobs() -> None:

@@ -1,8 +1,9 @@
 """Before the chart is deleted: stop the task service, then delete the jobs it has left.
 
-In this order, since a running task service would start again what it misses. Only Jobs with our
-label are touched, and they are deleted in the foreground: a Job is gone when its pods are. Pods of
-Jobs that the task service was deleting itself are waited for, too.
+In this order, since a running task service would start again what it misses. Only Jobs with the
+labels of this installation are touched, since another may run its jobs in the same namespace. They
+are deleted in the foreground: a Job is gone when its pods are. Pods of Jobs that the task service
+was deleting itself are waited for, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any
 
 ACCOUNT = Path(os.environ.get("ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
 API = os.environ.get("API", "https://kubernetes.default.svc")
-LABEL = "app.kubernetes.io%2Fmanaged-by=barograph"
 PAUSE_S = 1.0
 NOT_FOUND, TOO_MANY, FAULTY = 404, 429, 500
 DEADLINE = time.monotonic() + float(os.environ.get("WAIT_S", "0"))
@@ -85,20 +85,20 @@ def wait_until_empty(path: str, what: str) -> None:
 def main() -> None:
     """The program."""
     release, jobs, task = (os.environ[name] for name in ("RELEASE_NAMESPACE", "JOBS", "TASK"))
-    selector = os.environ["TASK_SELECTOR"]
+    selector, of_jobs = os.environ["TASK_SELECTOR"], os.environ["JOBS_SELECTOR"]
     deployment = f"/apis/apps/v1/namespaces/{release}/deployments/{task}"
     call("PATCH", f"{deployment}/scale", {"spec": {"replicas": 0}})
     pods = f"/api/v1/namespaces/{release}/pods?labelSelector={selector}"
     wait_until_empty(pods, "pods of the task service")
     namespaces = jobs.split(",")
-    mine = [f"/apis/batch/v1/namespaces/{each}/jobs?labelSelector={LABEL}" for each in namespaces]
+    mine = [f"/apis/batch/v1/namespaces/{each}/jobs?labelSelector={of_jobs}" for each in namespaces]
     found = [name for path in mine for name in names(path)]
     for path in mine:
         call("DELETE", f"{path}&propagationPolicy=Foreground")
     for path in mine:
         wait_until_empty(path, "jobs")
     for each in namespaces:
-        left = f"/api/v1/namespaces/{each}/pods?labelSelector={LABEL}"
+        left = f"/api/v1/namespaces/{each}/pods?labelSelector={of_jobs}"
         wait_until_empty(left, "pods of jobs")
     print(f"deleted {len(found)} jobs: {', '.join(found) or 'there were none'}")
 

@@ -15,6 +15,11 @@
 {{- printf "%s-%s" (include "barograph.fullname" (first .)) (last .) -}}
 {{- end -}}
 
+{{/* (list context component) -> its object's name in another namespace, or in none: no other release's */}}
+{{- define "barograph.nameElsewhere" -}}
+{{- printf "%s.%s" (first .).Release.Namespace (include "barograph.name" .) -}}
+{{- end -}}
+
 {{/* (list context component) -> what selects its pods; never changes in the life of a release */}}
 {{- define "barograph.selector" -}}
 app.kubernetes.io/name: barograph
@@ -47,6 +52,16 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- $tag := $image.tag | default (first .).Chart.AppVersion -}}
 {{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}{{ last . -}}
 {{- with get $image.digests (last .) }}@{{ . }}{{ else }}:{{ $tag }}{{ end -}}
+{{- end -}}
+
+{{/* the value of the label that marks the jobs of this installation; no other's, however long both names are */}}
+{{- define "barograph.owner" -}}
+{{- $whole := printf "%s.%s" .Release.Namespace .Release.Name -}}
+{{- if le (len $whole) 63 -}}
+{{- $whole -}}
+{{- else -}}
+{{- printf "%s-%s" ($whole | trunc 52) ($whole | sha256sum | trunc 10) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* the namespace in which jobs run */}}

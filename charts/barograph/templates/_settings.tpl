@@ -62,7 +62,7 @@ BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . }}
 {{- define "barograph.settings.task" -}}
 BAROGRAPH_TASK_RUNTIME: kubernetes
 BAROGRAPH_TASK_REPLICAS: {{ .Values.task.replicas | default 1 | toJson | quote }}
-BAROGRAPH_TASK_OWNER: {{ printf "%s.%s" .Release.Namespace .Release.Name | trunc 63 | trimSuffix "." | trimSuffix "-" }}
+BAROGRAPH_TASK_OWNER: {{ include "barograph.owner" . }}
 BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . }}
 {{- with .Values.jobs.projects }}
 {{- $namespaces := dict }}
@@ -75,9 +75,9 @@ BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy }}
 BAROGRAPH_TASK_ALLOWED_IMAGES: {{ toJson .Values.jobs.allowedImages | quote }}
 BAROGRAPH_TASK_ALLOWED_PRIORITY_CLASSES: {{ toJson .Values.jobs.allowedPriorityClasses | quote }}
 BAROGRAPH_TASK_ALLOWED_QUEUES: {{ toJson .Values.jobs.allowedQueues | quote }}
-{{- /* What jobs may not name is not said: every one of these lists is empty by default. */}}
+{{- /* What jobs may not name is not said: every one of these is empty or false by default. */}}
 {{- $jobs := .Values.jobs }}
-{{- range $list := list "Claims" "ConfigMaps" "HostPaths" "Nfs" "RuntimeClasses" "Secrets" "ServiceAccounts" "Tolerations" }}
+{{- range $list := list "Claims" "ConfigMaps" "HostNetwork" "HostPaths" "Nfs" "RuntimeClasses" "Secrets" "ServiceAccounts" "Tolerations" }}
 {{- with index $jobs (printf "allowed%s" $list) }}
 BAROGRAPH_TASK_ALLOWED_{{ $list | snakecase | upper }}: {{ toJson . | quote }}
 {{- end }}

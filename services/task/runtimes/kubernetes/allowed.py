@@ -49,6 +49,7 @@ class Allowed:
     """Keys of taints."""
     runtime_classes: Sequence[str] = ()
     service_accounts: Sequence[str] = ()
+    host_network: bool = False
     storage: str = ""
     """The most that a container may take of its node's disk; empty: anything."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Allowed:
             tolerations=settings.allowed_tolerations,
             runtime_classes=settings.allowed_runtime_classes,
             service_accounts=settings.allowed_service_accounts,
+            host_network=settings.allowed_host_network,
             storage=settings.program_storage,
             node_selector=settings.node_selector,
         )
@@ -111,6 +113,9 @@ class Allowed:
         if account is not None and account.name not in self.service_accounts:
             field = "service_account.name"
             yield _not_allowed(field, self.service_accounts, "ALLOWED_SERVICE_ACCOUNTS")
+        if submit.host_network and not self.host_network:
+            problem = "not allowed by this installation (BAROGRAPH_TASK_ALLOWED_HOST_NETWORK)"
+            yield Fault(field="host_network", problem=problem)
 
     def _volume(self, field: str, volume: Volume) -> Iterator[Fault]:
         """The allowed sources of volumes."""

@@ -180,6 +180,7 @@ def test_what_a_job_brings_beside_its_program_must_be_allowed_by_name() -> None:
         "scheduling.runtime_class",
         "role_scheduling.worker.node_selector.pool",
         "resources.storage",
+        "containers",
     ]
     named = Allowed(
         images=["evil/side"],
@@ -192,7 +193,7 @@ def test_what_a_job_brings_beside_its_program_must_be_allowed_by_name() -> None:
         runtime_classes=["kata"],
         service_accounts=["trainer"],
         host_network=True,
-        storage="65Gi",
+        storage="130Gi",
         node_selector={"pool": "other"},
     )
     assert list(named.faults(submit)) == []
@@ -327,6 +328,25 @@ def test_the_network_of_nodes_is_allowed_by_the_installation() -> None:
     (fault,) = Allowed.of(TaskSettings()).faults(submit)
     assert (fault.field, "ALLOWED_HOST_NETWORK" in fault.problem) == ("host_network", True)
     assert list(Allowed.of(TaskSettings(allowed_host_network=True)).faults(submit)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "program", "refused"),
+    [
+        ("sidecar", None, True),
+        ("sidecar", "10Gi", True),
+        ("init", "10Gi", False),
+        ("init", None, False),
+    ],
+)
+def test_containers_of_one_pod_share_the_disk_space_that_is_allowed(
+    kind: str, program: str | None, refused: bool
+) -> None:
+    own = [{"name": f"a{n}", "kind": kind, "storage": "33Gi"} for n in range(2)]
+    submit = _submit(containers=own, resources={"storage": program})
+    found = [fault.field for fault in Allowed(images=["*"], storage="64Gi").faults(submit)]
+    assert found == (["containers"] if refused else [])
+    assert not list(Allowed(images=["*"]).faults(submit))
 
 
 def test_no_word_allows_the_secrets_of_other_jobs() -> None:

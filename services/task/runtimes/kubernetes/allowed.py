@@ -15,10 +15,12 @@ from shared.contracts import (
     JobSubmit,
     NfsExport,
     Resources,
+    Role,
     Scheduling,
     Volume,
     memory_bytes,
 )
+from shared.contracts.pods import demand
 
 ANY = "*"
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?::[0-9]+)?")
@@ -84,6 +86,8 @@ class Allowed:
             yield from self._scheduling(f"role_scheduling.{role}", scheduling)
         for where, asked in _resources(submit):
             yield from self._storage(f"{where}.storage", asked.storage)
+        for role in submit.roles():
+            yield from self._storage_together(submit, role)
 
     def _program(self, submit: JobSubmit) -> Iterator[Fault]:
         """Images, priority and queue."""
@@ -159,6 +163,21 @@ class Allowed:
         if asked and self.storage and memory_bytes(asked) > memory_bytes(self.storage):
             problem = f"at most {self.storage} are allowed (BAROGRAPH_TASK_PROGRAM_STORAGE)"
             yield Fault(field=field, problem=problem)
+
+    def _storage_together(self, submit: JobSubmit, role: Role) -> Iterator[Fault]:
+        """The disk space that a pod's own containers may take beside what its program asks for.
+
+        Kubernetes evicts a pod by the sum of its containers' limits.
+        """
+        own = [(each.kind, memory_bytes(each.storage)) for each in submit.containers_of(role)]
+        program = memory_bytes(submit.resources_of(role).storage or "0")
+        most = memory_bytes(self.storage or "0")
+        if own and most and demand(program, own) > most:
+            problem = (
+                f"those of {role} and its program may use {self.storage} together "
+                "(BAROGRAPH_TASK_PROGRAM_STORAGE)"
+            )
+            yield Fault(field="containers", problem=problem)
 
     def _scheduling(self, field: str, asked: Scheduling) -> Iterator[Fault]:
         for name, value in asked.node_selector.items():

@@ -52,7 +52,8 @@ def test_no_rule_has_a_wildcard(scenario: str) -> None:
 def _elsewhere(release: str, namespace: str) -> set[tuple[str, ...]]:
     """Kind, namespace and name of what a release has outside of its own namespace."""
     trust = {"certificates": "", "configMap": "ours"}
-    shared = {"namespace": "training", "projects": {}, "createNamespace": False}
+    projects = {"vision": {"createNamespace": False}}
+    shared = {"namespace": "training", "projects": projects, "createNamespace": False}
     values = {"jobs": shared, "tfjob": {"installCRD": False}, "trust": trust}
     found = [
         (m["kind"], m["metadata"].get("namespace", ""), m["metadata"]["name"])

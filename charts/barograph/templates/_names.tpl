@@ -23,19 +23,15 @@
 {{/* (list context component) -> what selects its pods; never changes in the life of a release */}}
 {{- define "barograph.selector" -}}
 app.kubernetes.io/name: barograph
-app.kubernetes.io/instance: {{ (first .).Release.Name }}
+app.kubernetes.io/instance: {{ (first .).Release.Name | quote }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
-{{/* (list context component) -> labels of every object */}}
+{{/* (list context component) -> labels of every object; what selects pods is never another's to change */}}
 {{- define "barograph.labels" -}}
-{{ include "barograph.selector" . }}
-app.kubernetes.io/version: {{ (first .).Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ (first .).Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name (first .).Chart.Version }}
-{{- range $key, $value := (first .).Values.commonLabels }}
-{{ $key }}: {{ $value | quote }}
-{{- end }}
+{{- $chart := printf "%s-%s" (first .).Chart.Name (first .).Chart.Version -}}
+{{- $own := dict "app.kubernetes.io/version" (first .).Chart.AppVersion "app.kubernetes.io/managed-by" (first .).Release.Service "helm.sh/chart" $chart -}}
+{{- merge (include "barograph.selector" . | fromYaml) $own ((first .).Values.commonLabels | default dict) | toYaml -}}
 {{- end -}}
 
 {{/* (list context component [own]) -> the field of annotations of an object; nothing where there are none */}}
@@ -96,8 +92,21 @@ http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace
 {{- end -}}
 {{- end -}}
 
+{{/* names that come out of others: of Services, and of the jobs' namespace */}}
+{{- define "barograph.checkNames" -}}
+{{- $name := include "barograph.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "the release's name makes Services' names begin with %q, but these begin with a letter and have only small letters, digits and hyphens: set fullnameOverride" $name) -}}
+{{- end -}}
+{{- $jobs := include "barograph.jobsNamespace" . -}}
+{{- if gt (len $jobs) 63 -}}
+{{- fail (printf "the jobs' namespace %q would have more than 63 characters: set jobs.namespace" $jobs) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* every mistake in the values that the schema cannot see */}}
 {{- define "barograph.check" -}}
+{{- include "barograph.checkNames" . -}}
 {{- if and .Values.keda.enabled .Values.hpa.enabled -}}
 {{- fail "keda.enabled and hpa.enabled would both set the number of replicas: choose one" -}}
 {{- end -}}

@@ -4,7 +4,7 @@
 {{- define "barograph.egress.server" -}}
 {{- if .context.Values.quickstart.enabled -}}
 - to:
-    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ .context.Release.Namespace }}}}
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ .context.Release.Namespace | quote }}}}
       podSelector: {matchLabels: {{ include "barograph.selector" (list .context .component) | fromYaml | toJson }}}
   ports: [{port: {{ .port }}}]
 {{- else -}}
@@ -65,8 +65,8 @@
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ include "barograph.name" (list .context .component) }}
-  namespace: {{ .context.Release.Namespace }}
+  name: {{ include "barograph.name" (list .context .component) | quote }}
+  namespace: {{ .context.Release.Namespace | quote }}
   labels: {{- include "barograph.labels" (list .context .component) | nindent 4 }}
   {{- include "barograph.annotations" (list .context .component) | nindent 2 }}
 spec:

@@ -20,7 +20,7 @@ capabilities: {drop: [ALL]}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
@@ -28,7 +28,7 @@ imagePullSecrets:
 {{/* the effective `pods` -> where pods go */}}
 {{- define "barograph.placement" -}}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -68,6 +68,6 @@ readinessProbe:
 
 {{/* (list variable secret key) -> an environment variable from a Secret */}}
 {{- define "barograph.secretEnv" -}}
-- name: {{ index . 0 }}
-  valueFrom: {secretKeyRef: {name: {{ index . 1 }}, key: {{ index . 2 }}}}
+- name: {{ index . 0 | quote }}
+  valueFrom: {secretKeyRef: {name: {{ index . 1 | quote }}, key: {{ index . 2 | quote }}}}
 {{- end -}}

@@ -7,24 +7,24 @@
 apiVersion: v1
 kind: Service
 metadata:
-  name: {{ $name }}
-  namespace: {{ $context.Release.Namespace }}
+  name: {{ $name | quote }}
+  namespace: {{ $context.Release.Namespace | quote }}
   labels: {{- include "barograph.labels" $of | nindent 4 }}
   {{- include "barograph.annotations" $of | nindent 2 }}
 spec:
   selector: {{- include "barograph.selector" $of | nindent 4 }}
   ports:
-    - {name: {{ .portName }}, port: {{ .port }}, targetPort: {{ .portName }}}
+    - {name: {{ .portName | quote }}, port: {{ .port }}, targetPort: {{ .portName }}}
 ---
 apiVersion: apps/v1
 kind: StatefulSet
 metadata:
-  name: {{ $name }}
-  namespace: {{ $context.Release.Namespace }}
+  name: {{ $name | quote }}
+  namespace: {{ $context.Release.Namespace | quote }}
   labels: {{- include "barograph.labels" $of | nindent 4 }}
   {{- include "barograph.annotations" $of | nindent 2 }}
 spec:
-  serviceName: {{ $name }}
+  serviceName: {{ $name | quote }}
   replicas: 1
   revisionHistoryLimit: 3
   selector:
@@ -42,12 +42,12 @@ spec:
       {{- with include "barograph.pullSecrets" $context }}{{ . | trim | nindent 6 }}{{ end }}
       {{- with include "barograph.placement" $context.Values.pods }}{{ . | trim | nindent 6 }}{{ end }}
       containers:
-        - name: {{ .component }}
-          image: {{ $values.image }}
+        - name: {{ .component | quote }}
+          image: {{ $values.image | quote }}
           imagePullPolicy: {{ $context.Values.image.pullPolicy }}
           securityContext: {{- include "barograph.containerSecurity" $context | nindent 12 }}
           ports:
-            - {name: {{ .portName }}, containerPort: {{ .port }}}
+            - {name: {{ .portName | quote }}, containerPort: {{ .port }}}
           # All three answer on their port only when they are able to work.
           startupProbe: {tcpSocket: {port: {{ .portName }}}, periodSeconds: 2, failureThreshold: 300}
           livenessProbe: {tcpSocket: {port: {{ .portName }}}, periodSeconds: 10, failureThreshold: 6}
@@ -55,16 +55,16 @@ spec:
           resources: {{- toYaml $values.resources | nindent 12 }}
           {{- include (printf "barograph.quickstart.%s" .component) $context | nindent 10 }}
           volumeMounts:
-            - {name: data, mountPath: {{ .data }}}
+            - {name: data, mountPath: {{ .data | quote }}}
             - {name: configuration, mountPath: /etc/barograph, readOnly: true}
             - {name: tmp, mountPath: /tmp}
       volumes:
         - name: configuration
           projected:
             sources:
-              - secret: {name: {{ $name }}}
+              - secret: {name: {{ $name | quote }}}
               {{- if .files }}
-              - configMap: {name: {{ $name }}}
+              - configMap: {name: {{ $name | quote }}}
               {{- end }}
         - {name: tmp, emptyDir: {}}
         {{- if not $context.Values.quickstart.persistence }}
@@ -80,9 +80,9 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         {{- with $context.Values.quickstart.storageClass }}
-        storageClassName: {{ . }}
+        storageClassName: {{ . | quote }}
         {{- end }}
-        resources: {requests: {storage: {{ $values.storage }}}}
+        resources: {requests: {storage: {{ $values.storage | quote }}}}
   {{- end }}
 {{- end -}}
 
@@ -91,8 +91,8 @@ spec:
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  name: {{ include "barograph.name" (list .context .component) }}
-  namespace: {{ .context.Release.Namespace }}
+  name: {{ include "barograph.name" (list .context .component) | quote }}
+  namespace: {{ .context.Release.Namespace | quote }}
   labels: {{- include "barograph.labels" (list .context .component) | nindent 4 }}
   {{- include "barograph.annotations" (list .context .component) | nindent 2 }}
 data:

@@ -24,7 +24,7 @@ healer:    {kind: Deployment, store: true, objects: true, port: 8081, graceSecon
 BAROGRAPH_HEALTH_HOST: "0.0.0.0"
 BAROGRAPH_HEALTH_PORT: "8080"
 BAROGRAPH_STATE_DIR: /var/lib/barograph
-BAROGRAPH_LOG_LEVEL: {{ .Values.logLevel }}
+BAROGRAPH_LOG_LEVEL: {{ .Values.logLevel | quote }}
 BAROGRAPH_METRIC_PARTITIONS: {{ .Values.metricPartitions | toJson | quote }}
 {{- with .Values.metricPartitionsBefore }}
 BAROGRAPH_METRIC_PARTITIONS_BEFORE: {{ . | toJson | quote }}
@@ -33,14 +33,14 @@ BAROGRAPH_METRIC_PARTITIONS_BEFORE: {{ . | toJson | quote }}
 
 {{- define "barograph.settings.traces" -}}
 {{- with .Values.traces }}{{ if .url }}
-BAROGRAPH_TRACES_URL: {{ .url }}
+BAROGRAPH_TRACES_URL: {{ .url | quote }}
 BAROGRAPH_TRACES_RATIO: {{ .ratio | toJson | quote }}
 {{- end }}{{ end }}
 {{- end -}}
 
 {{- define "barograph.settings.objects" -}}
-BAROGRAPH_S3_URL: {{ include "barograph.objectStoreUrl" . }}
-BAROGRAPH_S3_BUCKET: {{ .Values.objectStore.bucket }}
+BAROGRAPH_S3_URL: {{ include "barograph.objectStoreUrl" . | quote }}
+BAROGRAPH_S3_BUCKET: {{ .Values.objectStore.bucket | quote }}
 {{- end -}}
 
 {{- define "barograph.settings.client" -}}
@@ -55,23 +55,23 @@ BAROGRAPH_URL: http://localhost:8000
 BAROGRAPH_CLIENT_HEALER_API_URL: http://{{ include "barograph.name" (list . "healer") }}:{{ (include "barograph.services" . | fromYaml).healer.port }}
 BAROGRAPH_CLIENT_ALLOWED_HOSTS: {{ concat $hosts .Values.client.hosts | uniq | join "," | quote }}
 {{- with .Values.objectStore.publicUrl }}
-BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . }}
+BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
 {{- define "barograph.settings.task" -}}
 BAROGRAPH_TASK_RUNTIME: kubernetes
 BAROGRAPH_TASK_REPLICAS: {{ .Values.task.replicas | default 1 | toJson | quote }}
-BAROGRAPH_TASK_OWNER: {{ include "barograph.owner" . }}
-BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . }}
+BAROGRAPH_TASK_OWNER: {{ include "barograph.owner" . | quote }}
+BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . | quote }}
 {{- with .Values.jobs.projects }}
 {{- $namespaces := dict }}
 {{- range $project, $of := . }}{{ $_ := set $namespaces $project $of.namespace }}{{ end }}
 BAROGRAPH_TASK_PROJECT_NAMESPACES: {{ toJson $namespaces | quote }}
 {{- end }}
-BAROGRAPH_TASK_LAUNCHER_IMAGE: {{ include "barograph.image" (list . "task") }}
-BAROGRAPH_TASK_PROGRAM_IMAGE: {{ .Values.jobs.programImage }}
-BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy }}
+BAROGRAPH_TASK_LAUNCHER_IMAGE: {{ include "barograph.image" (list . "task") | quote }}
+BAROGRAPH_TASK_PROGRAM_IMAGE: {{ .Values.jobs.programImage | quote }}
+BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy | quote }}
 BAROGRAPH_TASK_ALLOWED_IMAGES: {{ toJson .Values.jobs.allowedImages | quote }}
 BAROGRAPH_TASK_ALLOWED_PRIORITY_CLASSES: {{ toJson .Values.jobs.allowedPriorityClasses | quote }}
 BAROGRAPH_TASK_ALLOWED_QUEUES: {{ toJson .Values.jobs.allowedQueues | quote }}
@@ -83,14 +83,14 @@ BAROGRAPH_TASK_ALLOWED_{{ $list | snakecase | upper }}: {{ toJson . | quote }}
 {{- end }}
 {{- end }}
 {{- with include "barograph.trust.name" . }}
-BAROGRAPH_TASK_TRUST_CONFIG_MAP: {{ . }}
+BAROGRAPH_TASK_TRUST_CONFIG_MAP: {{ . | quote }}
 {{- end }}
-BAROGRAPH_TASK_PROGRAM_STORAGE: {{ .Values.jobs.storage }}
+BAROGRAPH_TASK_PROGRAM_STORAGE: {{ .Values.jobs.storage | quote }}
 {{- with .Values.jobs.priorityClass }}
-BAROGRAPH_TASK_PRIORITY_CLASS: {{ . }}
+BAROGRAPH_TASK_PRIORITY_CLASS: {{ . | quote }}
 {{- end }}
 {{- with .Values.jobs.queue }}
-BAROGRAPH_TASK_QUEUE: {{ . }}
+BAROGRAPH_TASK_QUEUE: {{ . | quote }}
 {{- end }}
 {{- with .Values.jobs.nodeSelector }}
 BAROGRAPH_TASK_NODE_SELECTOR: {{ toJson . | quote }}
@@ -192,16 +192,16 @@ BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{- else if eq $service "task" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
 - name: BAROGRAPH_TASK_MEMBER_SIGNING_KEY
-  valueFrom: {secretKeyRef: {name: {{ $broker }}, key: member-signing-key, optional: true}}
+  valueFrom: {secretKeyRef: {name: {{ $broker | quote }}, key: member-signing-key, optional: true}}
 {{- else if eq $service (include "barograph.gateway" $context) }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_DETECTOR_GATEWAY_TOKEN" $tokens "gateway") }}
 {{- else if eq $service "healer" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_HTTP_TOKEN" $tokens "healer") }}
 {{- with $context.Values.healer.channelsSecret }}
 - name: BAROGRAPH_HEALER_CHANNELS
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: channels}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: channels}}
 - name: BAROGRAPH_HEALER_LINK_KEYS
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: link-keys, optional: true}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: link-keys, optional: true}}
 {{- end }}
 {{- if $context.Values.healer.smtpSecret }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_SMTP_URL" $context.Values.healer.smtpSecret "url") }}

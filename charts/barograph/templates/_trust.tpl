@@ -29,6 +29,6 @@
 {{/* ConfigMap's name, '' without one -> the volume */}}
 {{- define "barograph.trust.volumeOf" -}}
 {{- with . -}}
-- {name: trust, configMap: {name: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}}
+- {name: trust, configMap: {name: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}}
 {{- end -}}
 {{- end -}}

@@ -8,8 +8,8 @@
 apiVersion: apps/v1
 kind: {{ $facts.kind }}
 metadata:
-  name: {{ $name }}
-  namespace: {{ $context.Release.Namespace }}
+  name: {{ $name | quote }}
+  namespace: {{ $context.Release.Namespace | quote }}
   labels: {{- include "barograph.labels" . | nindent 4 }}
   {{- include "barograph.annotations" . | nindent 2 }}
 spec:
@@ -19,7 +19,7 @@ spec:
   revisionHistoryLimit: 3
   minReadySeconds: 5
   {{- if $stateful }}
-  serviceName: {{ $name }}
+  serviceName: {{ $name | quote }}
   podManagementPolicy: Parallel
   updateStrategy: {type: RollingUpdate}
   {{- else if or $facts.rolling (gt (int $values.replicas) 1) }}
@@ -46,7 +46,7 @@ metadata:
     checksum/settings: {{ include "barograph.settings" . | sha256sum }}
     {{- with $pods.annotations }}{{ toYaml . | nindent 4 }}{{ end }}
 spec:
-  serviceAccountName: {{ $name }}
+  serviceAccountName: {{ $name | quote }}
   automountServiceAccountToken: {{ include "barograph.usesApi" . }}
   # Kubernetes would add BAROGRAPH_CLIENT_PORT and the like, which the services refuse.
   enableServiceLinks: false
@@ -68,12 +68,12 @@ spec:
     {{- end }}
   {{- end }}
   containers:
-    - name: {{ $service }}
-      image: {{ include "barograph.image" (list $context ($facts.program | default $service)) }}
+    - name: {{ $service | quote }}
+      image: {{ include "barograph.image" (list $context ($facts.program | default $service)) | quote }}
       imagePullPolicy: {{ $context.Values.image.pullPolicy }}
       securityContext: {{- include "barograph.containerSecurity" $context | nindent 8 }}
       envFrom:
-        - configMapRef: {name: {{ $name }}}
+        - configMapRef: {name: {{ $name | quote }}}
         {{- with $pods.extraEnvFrom }}{{ toYaml . | nindent 8 }}{{ end }}
       env:
         {{- include "barograph.secrets" . | nindent 8 }}
@@ -107,7 +107,7 @@ spec:
 {{- define "barograph.schema" -}}
 {{- $context := index . 0 -}}{{- $service := index . 1 -}}
 name: schema-{{ $service }}
-image: {{ include "barograph.image" (list $context $service) }}
+image: {{ include "barograph.image" (list $context $service) | quote }}
 imagePullPolicy: {{ $context.Values.image.pullPolicy }}
 command: [python3, -m, shared.store, --wait, {{ index . 2 | toJson | quote }}]
 securityContext: {{- include "barograph.containerSecurity" $context | nindent 2 }}

@@ -86,21 +86,22 @@ def health_map(
     limit: int,
 ) -> HealthMap:
     """The wanted machines, the worst first, without their hours."""
-    part = wanted.search.strip().casefold()
+    part, hosts = wanted.search.strip().casefold(), wanted.hosts
     matching = [
         report
         for report in reports
-        if part in report.name.casefold() and fnmatchcase(report.name, wanted.hosts or "*")
+        if part in report.name.casefold() and (not hosts or fnmatchcase(report.name, hosts))
     ]
-    of_term = [r for r in matching if not wanted.term or lost_by(r, wanted.term) >= MIN_SHOWN_LOSS]
+    lost = {r.name: lost_by(r, wanted.term) for r in matching} if wanted.term else {}
+    of_term = [r for r in matching if lost[r.name] >= MIN_SHOWN_LOSS] if wanted.term else matching
     listed = [r for r in of_term if wanted.verdict in ("", r.verdict)]
-    listed.sort(key=lambda r: (-lost_by(r, wanted.term), r.score, r.name))
+    listed.sort(key=lambda r: (-lost.get(r.name, 0.0), r.score, r.name))
     end = offset + limit
     return HealthMap(
         machines=[_in_short(report, wanted.term) for report in listed[offset:end]],
         verdicts=dict(Counter(report.verdict for report in of_term)),
         terms=_terms(matching),
-        groups=[_in_short(group, "") for group in sorted(groups, key=lambda each: each.score)],
+        groups=[_in_short(group, "") for group in sorted(groups, key=lambda g: (g.score, g.name))],
         more=len(listed) > end,
     )
 

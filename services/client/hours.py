@@ -54,10 +54,10 @@ def strip(hours: Sequence[Mapping[str, Any]]) -> Strip | None:
     scores = [hour["score"] for hour in hours[-HOURS:]]
     if not scores:
         return None
-    counts = {band: sum(_of_score(s) == band for s in scores) for band in ("good", "fair", "poor")}
+    bands = [_of_score(score) for score in scores]
     named = {"good": "healthy", "fair": "to watch", "poor": "sick"}
-    counted = ", ".join(f"{counts[band]} {named[band]}" for band in named if counts[band])
-    return Strip(tuple(_runs(scores)), f"Of the last {len(scores)} hours {counted}")
+    counted = ", ".join(f"{bands.count(b)} {named[b]}" for b in named if b in bands)
+    return Strip(tuple(_runs(bands)), f"Of the last {len(scores)} hours {counted}")
 
 
 def day_of(hours: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
@@ -70,9 +70,9 @@ def day_of(hours: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
     return tuple(row for row in rows if any(cell.value is not None for cell in row.cells))
 
 
-def _runs(scores: Sequence[float]) -> Iterator[Run]:
-    begin = HOURS - len(scores)
-    for band, same in groupby(map(_of_score, scores)):
+def _runs(bands: Sequence[str]) -> Iterator[Run]:
+    begin = HOURS - len(bands)
+    for band, same in groupby(bands):
         length = len(list(same))
         yield Run(band, begin, length)
         begin += length

@@ -45,10 +45,11 @@ def matching(
     They are read as they are taken: a word that is in every job costs no more than a page of them.
     """
     part = search.casefold()
-    written = json.dumps(search, ensure_ascii=False)[1:-1].casefold()
+    written = json.dumps(search, ensure_ascii=False)[1:-1]
+    folded = written.casefold()
 
     def of(status: str) -> Iterator[JobView]:
-        for view in records.scan(JOBS, status, lambda data: written in data.casefold()):
+        for view in records.scan(JOBS, status, lambda data: folded in data.casefold(), [written]):
             texts = (view.job_id, view.name, view.reason)
             if belongs(view, projects) and any(part in text.casefold() for text in texts):
                 yield view

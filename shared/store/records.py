@@ -9,7 +9,7 @@ from collections.abc import Collection as AnyCollection
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from shared.store import statements
 from shared.store.collection import Collection, T, fitted, fitted_or_none, utc
@@ -152,11 +152,12 @@ class Records:
         offset: int = 0,
         newest_first: bool = False,
         soonest_first: bool = False,
+        latest_first: bool = False,
         memory: Memory[T] | None = None,
     ) -> list[T]:
         """Records that match all that is given, in order of creation; all of them without a limit.
 
-        With ``soonest_first`` they come by the time they are due.
+        With ``soonest_first`` they come by the time they are due, with ``latest_first`` backwards.
 
         What is due is a list to be worked off: without a limit it comes in parts of 1,000, and who
         asks again gets the next ones.
@@ -167,7 +168,7 @@ class Records:
         statuses, group = _statuses(status), fitted_or_none(group)
         if limit is None and due_before is not None:
             limit = _DUE_AT_ONCE
-        plain = memory is None and due_before is None and not soonest_first
+        plain = memory is None and due_before is None and not (soonest_first or latest_first)
         if plain and group is not None and offset == 0:
             read = self._of_group(collection, group, statuses, limit, newest_first=newest_first)
             if read is not None:
@@ -178,27 +179,87 @@ class Records:
         values = {name: value for name, value in asked.items() if value is not None}
         values |= {"collection": collection.name, "skipped": offset}
         first: statements.First = "newest" if newest_first else "oldest"
-        found = self._found(collection.name, values, "soonest" if soonest_first else first)
+        by_time: statements.First = "latest" if latest_first else "soonest"
+        first = by_time if soonest_first or latest_first else first
+        found = self._found(collection.name, values, first)
         if memory is not None:
             return _remembered(collection, found, memory)
         return self._models(collection, found)
 
     def scan(
-        self, collection: Collection[T], status: str, may_match: Callable[[str], bool]
+        self,
+        collection: Collection[T],
+        status: str,
+        may_match: Callable[[str], bool],
+        having: Sequence[str] = (),
     ) -> Iterator[T]:
         """Records of a status, the newest first, whose JSON ``may_match``; no other is parsed.
 
-        They are read in parts, the first of them a page's worth: most readers stop there.
+        Their JSON has all the texts of ``having``, in any case of letters: the database leaves out
+        most of those that do not, so that these are not read; the others ``may_match`` refuses.
         """
-        self._write(collection.name)
+        for rows in self._scanned(collection.name, status, may_match, having):
+            for row in rows:
+                yield from self._models(collection, [row])
+
+    def texts(
+        self,
+        collection: Collection[T],
+        status: str,
+        may_match: Callable[[str], bool],
+        having: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """The JSON of the records that ``scan`` finds.
+
+        Models are most of the price of many records, and some questions need few of their fields.
+        """
+        for rows in self._scanned(collection.name, status, may_match, having):
+            yield from (data for _, data in rows)
+
+    def _scanned(
+        self, name: str, status: str, may_match: Callable[[str], bool], having: Sequence[str]
+    ) -> Iterator[list[tuple[str, str]]]:
+        """Read in parts, the first of them a page's worth: most readers stop there."""
+        self._write(name)
+        patterns = [statements.pattern(text) for text in having if text.isascii()]
+        query = statements.scan(len(patterns), self._connection.dialect.name)
+        values: dict[str, Any] = {f"text_{n}": each for n, each in enumerate(patterns)}
+        values |= {"collection": name, "status": [fitted(status, STATUS_WIDTH)]}
         most, skipped = _SCANNED_FIRST, 0
         while True:
-            asked = {"status": [fitted(status, STATUS_WIDTH)], "most": most, "skipped": skipped}
-            rows = self._found(collection.name, asked | {"collection": collection.name}, "newest")
-            yield from self._models(collection, [row for row in rows if may_match(row[1])])
+            part = values | {"most": most, "skipped": skipped}
+            rows = self._rows(name, query, part)
+            yield [row for row in rows if may_match(row[1])]
             if len(rows) < most:
                 return
             skipped, most = skipped + most, _SCANNED_AT_ONCE
+
+    def of_groups(
+        self,
+        collection: Collection[T],
+        groups: AnyCollection[str],
+        status: AnyCollection[str],
+        limit: int,
+    ) -> list[T]:
+        """Records of these groups and statuses, the oldest of each part of the groups first."""
+        self._write(collection.name)
+        values: dict[str, Any] = {"collection": collection.name, "most": limit}
+        values["status"] = _statuses(status)
+        found: list[T] = []
+        for part in _parts({fitted(group) for group in groups}):
+            asked = values | {"groups": part}
+            rows = self._connection.execute(statements.OF_GROUPS, asked).all()
+            found += self._models(collection, [(row.key, row.data) for row in rows])
+        return found
+
+    def due(self, collection: Collection[T]) -> dict[str, str]:
+        """When each record is due, by its key, as the database writes it; '' for never.
+
+        Where a record that changes is due at another time, this says which ones have changed.
+        """
+        self._write(collection.name)
+        rows = self._connection.execute(statements.DUE, {"collection": collection.name}).all()
+        return {key: due or "" for key, due in rows}
 
     def keys(
         self,
@@ -247,7 +308,7 @@ class Records:
         """The groups of the records of these statuses; the database looks at every one."""
         self._write(collection.name)
         asked = {"collection": collection.name, "status": [fitted(s, STATUS_WIDTH) for s in status]}
-        return set(self._connection.execute(statements.GROUPS, asked).scalars()) - {None}
+        return set(self._connection.execute(statements.GROUPS, asked).scalars().all()) - {None}
 
     def statuses(self, collection: Collection[T]) -> list[str]:
         """Every status that a record of the collection has, at the price of their number."""
@@ -258,7 +319,9 @@ class Records:
     def _found(
         self, name: str, values: dict[str, Any], first: statements.First
     ) -> list[tuple[str, str]]:
-        query = statements.find(frozenset(values), first)
+        return self._rows(name, statements.find(frozenset(values), first), values)
+
+    def _rows(self, name: str, query: Select[Any], values: dict[str, Any]) -> list[tuple[str, str]]:
         rows = self._connection.execute(query, values).all()
         waiting = self._put.get(name, {})
         if waiting and any(row.key in waiting for row in rows):

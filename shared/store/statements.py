@@ -5,14 +5,31 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Integer, Select, String, bindparam, delete, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Select,
+    String,
+    bindparam,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.store.prepared import Prepared
 from shared.store.tables import RECORDS
 
-First = Literal["oldest", "newest", "soonest"]
-"""The order of records: by creation, or the soonest due first."""
+First = Literal["oldest", "newest", "soonest", "latest"]
+"""The order of records: by creation, or by when they are due."""
+ESCAPE = "!"
+"""The sign before a sign that means more in a pattern of LIKE."""
+_ESCAPED = {ord(sign): f"{ESCAPE}{sign}" for sign in (ESCAPE, "%", "_")}
+_BY_TIME = ("soonest", "latest")
 _CHANGED = ("group_key", "status", "due_at", "data")
 
 GET = select(RECORDS.c.data).where(
@@ -50,6 +67,20 @@ GROUPS = (
         RECORDS.c.status.in_(bindparam("status", expanding=True)),
     )
 )
+OF_GROUPS = (
+    select(RECORDS.c.key, RECORDS.c.data)
+    .where(
+        RECORDS.c.collection == bindparam("collection"),
+        RECORDS.c.group_key.in_(bindparam("groups", expanding=True)),
+        RECORDS.c.status.in_(bindparam("status", expanding=True)),
+    )
+    .order_by(RECORDS.c.ordinal, RECORDS.c.key)
+    .limit(bindparam("most", type_=Integer))
+)
+DUE = select(RECORDS.c.key, cast(RECORDS.c.due_at, String).label("due")).where(
+    RECORDS.c.collection == bindparam("collection")
+)
+"""When each record is due, as the database writes a time."""
 DELETE = delete(RECORDS).where(
     RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
 )
@@ -111,6 +142,39 @@ def find(given: frozenset[str], first: First) -> Select[Any]:
 
 
 @cache
+def scan(texts: int, dialect: str) -> Select[Any]:
+    """Records of a status, the newest first, that may have ``texts`` texts in any case of letters.
+
+    Only the letters of ASCII are compared without their case, the same way in every database. So a
+    record with any other sign is given, too: some of them are another case of a letter of ASCII.
+    """
+    query = _narrowed(select(RECORDS.c.key, RECORDS.c.data), frozenset({"status"}))
+    for number in range(texts):
+        query = query.where(or_(_has(f"text_{number}", dialect), _is_beyond_ascii(dialect)))
+    return _in_order(query, frozenset({"most"}), "newest")
+
+
+def pattern(having: str) -> str:
+    """The pattern of LIKE for a text that stands anywhere."""
+    return f"%{having.translate(_ESCAPED)}%"
+
+
+def _has(name: str, dialect: str) -> ColumnElement[bool]:
+    wanted = bindparam(name, type_=String)
+    if dialect == "postgresql":
+        return RECORDS.c.data.collate("C").ilike(wanted, escape=ESCAPE)
+    return RECORDS.c.data.like(wanted, escape=ESCAPE)
+
+
+def _is_beyond_ascii(dialect: str) -> ColumnElement[bool]:
+    data = RECORDS.c.data
+    octets = func.octet_length(data)
+    if dialect != "postgresql":
+        octets = func.length(cast(data, LargeBinary))
+    return octets > func.length(data)
+
+
+@cache
 def find_keys(newest_first: bool) -> Select[Any]:
     query = select(RECORDS.c.ordinal, RECORDS.c.key).where(
         RECORDS.c.collection == bindparam("collection"),
@@ -133,8 +197,9 @@ def _narrowed(query: Select[Any], given: frozenset[str]) -> Select[Any]:
 
 
 def _in_order(query: Select[Any], given: frozenset[str], first: First) -> Select[Any]:
-    order = (RECORDS.c.due_at if first == "soonest" else RECORDS.c.ordinal, RECORDS.c.key)
-    query = query.order_by(*[column.desc() for column in order] if first == "newest" else order)
+    order = (RECORDS.c.due_at if first in _BY_TIME else RECORDS.c.ordinal, RECORDS.c.key)
+    backwards = first in ("newest", "latest")
+    query = query.order_by(*[column.desc() for column in order] if backwards else order)
     if "most" in given:
         query = query.limit(bindparam("most", type_=Integer))
     return query.offset(bindparam("skipped", type_=Integer))

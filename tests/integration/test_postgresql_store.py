@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -144,6 +145,25 @@ def test_keys_are_found_by_their_beginning_as_it_is_written(
         found = records.groups_beginning(GROUPED, "x", "h ", 9)
         assert [job.name for job in found] == ["h 1", "h 5"]
         assert [job.name for job in records.groups_beginning(GROUPED, "x", "h", 2)] == ["h 1", "h%"]
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["Web_9%", 'a!"b\\c', "\u212aelvin", "stra\u00dfe", "plain"])
+def test_the_database_leaves_out_what_has_not_the_text_in_any_case_of_letters(
+    database: PrivatePostgres, name: str
+) -> None:
+    store = Store(database.url())
+    with store.transaction() as records:
+        records.put(JOBS, Job(name=name, state="scanned"))
+        records.put(JOBS, Job(name="another", state="scanned"))
+        for text in (name.upper(), name.lower(), name.casefold(), name[2:4]):
+            having = [json.dumps(text, ensure_ascii=False)[1:-1]]
+            found = records.scan(JOBS, "scanned", lambda _: True, having)
+            names = [job.name for job in found]
+            assert name in names
+            assert name.isascii() is False or text == name[2:4] or "another" not in names
+            assert records.due(JOBS)[name] == ""
+        records.delete(JOBS, name)
     store.close()
 
 

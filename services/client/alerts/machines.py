@@ -14,7 +14,6 @@ from shared.contracts import HealingSwitched, HealthReported
 from shared.newest import is_overtaken
 from shared.service import Context
 from shared.store import Collection, Store
-from shared.store.records import Memory
 
 STOPPED, GOES_ON = "stopped", "goes on"
 
@@ -50,6 +49,7 @@ STOPS = Collection(
     status=lambda each: STOPPED if each.stopped else GOES_ON,
     due=lambda each: each.forget_at,
 )
+_NONE: tuple[str | None, None] = (None, None)
 _LISTED = TypeAdapter(list[Stop])
 
 
@@ -75,18 +75,28 @@ class Machines:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._read: Memory[HealthReported] = {}
+        self._read: dict[str, tuple[str, HealthReported]] = {}
         self._reading = threading.Lock()
 
     def reports(self) -> tuple[list[HealthReported], list[HealthReported]]:
         """The newest reports of all machines, and of all groups.
 
-        Few of thousands are new each time that a page is drawn, and only these are parsed.
+        Few of thousands are new each time that a page is drawn, and only these are read: every
+        report is due at the time at which it was made, which no later one of its machine shares.
         """
         with self._reading, self._store.reading() as records:
-            found = records.find(HEALTH, memory=self._read)
-        machines = [each for each in found if each.scope == "machine"]
-        return machines, [each for each in found if each.scope == "group"]
+            due = records.due(HEALTH)
+            known = self._read
+            records.read_ahead(HEALTH, keys=(k for k in due if known.get(k, _NONE)[0] != due[k]))
+            found: dict[str, tuple[str, HealthReported]] = {}
+            for key, at in due.items():
+                before = known.get(key, _NONE)
+                report = before[1] if before[0] == at else records.get(HEALTH, key)
+                if report is not None:
+                    found[key] = at, report
+            self._read = found
+        machines = [each for _, each in found.values() if each.scope == "machine"]
+        return machines, [each for _, each in found.values() if each.scope == "group"]
 
     def report_of(self, name: str) -> HealthReported | None:
         """The machine's newest report."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as AnyCollection
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict
 
 from services.client.alerts.actions import ACTIONS, ActionView
 from services.client.alerts.alerting import RULES, SHOWN, SILENCES, Alerting
 from services.client.alerts.cases import CASES
-from services.client.alerts.filters import Filter, Group
+from services.client.alerts.filters import Filter, Group, grouped
 from services.client.alerts.handlers import MAX_EVENTS
 from services.client.alerts.judgements import JUDGEMENTS, Judgements
 from services.client.alerts.ledger import Ledger
@@ -37,6 +38,7 @@ from services.client.alerts.records import (
 from shared.changes import with_changes
 from shared.contracts import ActionState, RuleState
 from shared.store import Collection, Records, Store
+from shared.time_zones import at_ms
 
 MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (ALERTS, (RESOLVED,), 20_000),
@@ -60,7 +62,7 @@ MAX_SILENCES = 5_000
 """Those that end last are kept, so that ended ones push out none that is in force."""
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES, _MAX_ACTIONS = 100, 20
-_MAX_OF_A_HOST, _MAX_GROUPED = 200, 2_000
+_MAX_OF_A_HOST, _MAX_OF_HOSTS, _MAX_GROUPED = 200, 5_000, 2_000
 _SLACK_MS = 300_000
 """A signal that ended this long before its alert's first change may still be its cause."""
 
@@ -91,20 +93,19 @@ class AlertModel:
     def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
         """The alerts, the most urgent first; of the same urgency, the newest first."""
         with self._store.reading() as records:
-            ranked = _ranked(records, wanted.ranks, wanted.may_match())
-            found = filter(wanted.matches, ranked)
+            found = filter(wanted.matches, _ranked(records, wanted.ranks, wanted))
             return list(islice(found, offset, offset + limit))
 
     def groups(self, wanted: Filter, by: Literal["host", "item"]) -> tuple[list[Group], bool]:
         """The alerts by machine or item, the most urgent group first; and whether all are in."""
+        may_match = wanted.may_match()
         with self._store.reading() as records:
-            ranked = filter(wanted.matches, _ranked(records, wanted.ranks, wanted.may_match()))
-            found = list(islice(ranked, _MAX_GROUPED + 1))
-        groups: dict[str, list[AlertView]] = {}
-        for alert in found[:_MAX_GROUPED]:
-            groups.setdefault(getattr(alert, by), []).append(alert)
-        made = [Group(name, tuple(alerts)) for name, alerts in groups.items()]
-        return made, len(found) <= _MAX_GROUPED
+            texts = chain.from_iterable(
+                records.texts(ALERTS, rank, may_match, wanted.written) for rank in wanted.ranks
+            )
+            fitting = filter(wanted.fits, map(orjson.loads, texts))
+            made = grouped(islice(fitting, _MAX_GROUPED), by)
+            return made, next(fitting, None) is None
 
     def counts(self) -> dict[str, int]:
         """Return how many alerts there are of each rank."""
@@ -123,6 +124,18 @@ class AlertModel:
     ) -> list[Episode]:
         """Open predictions, the earliest crossing first; those that come ``before`` a time."""
         with self._store.reading() as records:
+            is_open = records.count(EPISODES).get(OPEN_PREDICTION, 0) if offset else 0
+            if before is None and offset > is_open // 2:
+                # They lie nearer to the end, and the database counts what it skips one by one.
+                most, behind = min(limit, is_open - offset), max(0, is_open - offset - limit)
+                found = records.find(
+                    EPISODES,
+                    status=OPEN_PREDICTION,
+                    latest_first=True,
+                    limit=max(0, most),
+                    offset=behind,
+                )
+                return found[::-1]
             return records.find(
                 EPISODES,
                 status=OPEN_PREDICTION,
@@ -135,9 +148,13 @@ class AlertModel:
     def wanted_forecasts(self, wanted: Filter, limit: int, offset: int) -> list[Episode]:
         """The open predictions that match, the earliest crossing first."""
         with self._store.reading() as records:
-            scanned = records.scan(EPISODES, OPEN_PREDICTION, wanted.may_match())
-            found = sorted(filter(wanted.matches, scanned), key=lambda each: each.due)
-        return found[offset : offset + limit]
+            texts = records.texts(EPISODES, OPEN_PREDICTION, wanted.may_match(), wanted.written)
+            fitting = filter(wanted.fits, map(orjson.loads, texts))
+            found = sorted(fitting, key=lambda each: at_ms(each["earliest_ms"] or 0))
+            keys = [each["event_id"] for each in found[offset : offset + limit]]
+            records.read_ahead(EPISODES, keys=keys)
+            read = (records.get(EPISODES, key) for key in keys)
+            return [each for each in read if each is not None]
 
     def planned(self, alert_ids: AnyCollection[str]) -> dict[str, ActionView]:
         """The newest action of each of these alerts that has one whose end is open."""
@@ -164,13 +181,7 @@ class AlertModel:
         """The open alert of each of these predictions that has one, by the prediction's id."""
         hosts = {each.host for each in episodes}
         with self._store.reading() as records:
-            known = [
-                alert
-                for host in hosts
-                for alert in records.find(
-                    ALERTS, group=host, status=OPEN_RANKS, limit=_MAX_OF_A_HOST
-                )
-            ]
+            known = records.of_groups(ALERTS, hosts, OPEN_RANKS, _MAX_OF_HOSTS)
         ids = {alert.series: alert.alert_id for alert in known}
         return {e.event_id: ids[e.series] for e in episodes if e.series in ids}
 
@@ -282,10 +293,12 @@ class AlertModel:
 
 
 def _ranked(
-    records: Records, ranks: Sequence[str], may_match: Callable[[str], bool] = lambda _: True
+    records: Records, ranks: Sequence[str], wanted: Filter | None = None
 ) -> Iterator[AlertView]:
+    wanted = wanted or Filter()
+    may_match = wanted.may_match()
     for rank in ranks:
-        yield from records.scan(ALERTS, rank, may_match)
+        yield from records.scan(ALERTS, rank, may_match, wanted.written)
 
 
 def _concerns(episode: Episode, alert: AlertView) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from shared.store import Collection, Store, Unit
+from shared.store import Collection, Records, Store, Unit
 
 
 class Thing(BaseModel):
@@ -19,8 +21,18 @@ class Thing(BaseModel):
     status: str
 
 
+def _due(name: str) -> datetime:
+    """The names backwards: an order that is not that of creation."""
+    return datetime(2026, 1, 31 - ord(name) % 31, tzinfo=UTC)
+
+
 THINGS = Collection(
-    "things", Thing, key=lambda t: t.name, group=lambda t: t.group, status=lambda t: t.status
+    "things",
+    Thing,
+    key=lambda t: t.name,
+    group=lambda t: t.group,
+    status=lambda t: t.status,
+    due=lambda t: _due(t.name),
 )
 _NAMES, _GROUPS, _STATUSES = st.sampled_from("abcd"), st.sampled_from("xy"), st.sampled_from("12")
 STEPS = st.one_of(
@@ -38,6 +50,9 @@ STEPS = st.one_of(
         st.just("read ahead"), st.sets(_NAMES), st.just({"x", "y"}), st.sampled_from([1, 2, 9])
     ),
     st.tuples(st.just("keys"), st.none() | _STATUSES, st.booleans(), st.sampled_from([1, 2, 9])),
+    st.tuples(st.just("scan"), _STATUSES, st.sampled_from(["", "a", "B"])),
+    st.tuples(st.just("of groups"), st.sets(_GROUPS), st.sets(_STATUSES), st.sampled_from([1, 9])),
+    st.tuples(st.just("due"), st.booleans(), st.sampled_from([0, 1, 2]), st.sampled_from([1, 9])),
     st.tuples(st.just("count")),
     st.tuples(st.just("new transaction")),
     st.tuples(st.just("failed part"), _NAMES),
@@ -60,6 +75,9 @@ class Plain:
             if group in {None, thing.group} and status in {None, thing.status}
         ]
         return (found[::-1] if newest_first else found)[:limit]
+
+
+_thing = Thing.model_validate_json
 
 
 class _Undone(Exception):
@@ -119,6 +137,32 @@ def _done(step: tuple[Any, ...], unit: Unit, plain: Plain) -> list[tuple[Any, An
             with contextlib.suppress(_Undone), unit.part():
                 records.put(THINGS, Thing(name=name, group="x", status="9"))
                 raise _Undone
+    return _listed(step, records, plain)
+
+
+def _listed(step: tuple[Any, ...], records: Records, plain: Plain) -> list[tuple[Any, Any]]:
+    """What both say to the questions that read lists."""
+    match step:
+        case ("scan", status, having):
+            scanned = records.scan(THINGS, status, lambda _: True, [f'"name":"{having}'])
+            texts = records.texts(THINGS, status, lambda _: True, [f'"name":"{having}'])
+            with_it = [
+                thing
+                for thing in plain.find(None, status, True, len(plain.things))
+                if having.casefold() in thing.name
+            ]
+            return [(list(scanned), with_it), ([*map(_thing, texts)], with_it)]
+        case ("of groups", groups, statuses, limit):
+            of_groups = records.of_groups(THINGS, groups, statuses, limit)
+            both = [t for t in plain.things.values() if t.group in groups and t.status in statuses]
+            return [(of_groups, both[:limit])]
+        case ("due", latest, offset, limit):
+            order: dict[str, Any] = {"latest_first" if latest else "soonest_first": True}
+            by_time = records.find(THINGS, offset=offset, limit=limit, **order)
+            ordered = sorted(plain.things.values(), key=lambda t: _due(t.name), reverse=latest)
+            due = {name: at[:10] for name, at in records.due(THINGS).items()}
+            written = {name: _due(name).date().isoformat() for name in plain.things}
+            return [(by_time, ordered[offset : offset + limit]), (due, written)]
     return []
 
 
@@ -138,6 +182,28 @@ def test_every_question_sees_what_was_put_before(steps: list[tuple[Any, ...]]) -
             assert got == wanted
     finally:
         store.close()
+
+
+_SIGNS = st.text(alphabet=st.sampled_from('aAkK\u212asS\u017f1%_!"\\/ß'), max_size=5)
+
+
+@given(_SIGNS, _SIGNS, st.integers(0, 4), st.integers(0, 5))
+def test_the_database_leaves_out_no_record_that_has_a_text_in_any_case_of_letters(
+    group: str, other: str, begin: int, end: int
+) -> None:
+    thing = Thing(name="a", group=group, status="1")
+    data = thing.model_dump_json().casefold()
+    store = Store("sqlite://")
+    with store.transaction() as records:
+        records.put(THINGS, thing)
+        for text in (group[begin:end].upper(), group[begin:end].lower(), other):
+            having = [json.dumps(text, ensure_ascii=False)[1:-1]]
+            found = list(records.scan(THINGS, "1", lambda _: True, having))
+            if having[0].casefold() in data:
+                assert found == [thing]
+            elif thing.group.isascii() and having[0].isascii():
+                assert found == []
+    store.close()
 
 
 def test_a_record_that_is_as_it_was_gives_the_very_model_a_reader_remembers() -> None:

@@ -206,6 +206,11 @@ def test_pages_of_forecasts_join_and_the_odd_times_of_senders_are_in_order(
     shown = [e.earliest_ms for page in pages for e in page]
     assert set(shown[:2]) == {-1, 0}
     assert shown[2:] == [first_ms + 1, first_ms + 3, first_ms + 5, 2**62]
+    each = [f.earliest_ms for n in range(8) for f in listener.model.forecasts(1, n)]
+    assert each == shown, "from whichever end they are counted"
+    found = listener.model.wanted_forecasts(Filter(item="used"), 9, 0)
+    assert [f.due for f in found] == sorted(f.due for f in found)
+    assert len(found) == len(times)
     assert listener.model.open_forecasts() == len(times)
     before = NOW.fromtimestamp((first_ms + 3) / 1000, NOW.tzinfo)
     assert len(listener.model.forecasts(9, before=before)) == 4

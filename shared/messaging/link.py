@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 import pika
 import structlog
-from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 from pika.exceptions import ConnectionClosedByBroker
 from pika.frame import Method
 from pika.spec import Connection
 
 from shared.messaging.errors import MessagingError
+from shared.messaging.gathering import GatheringConnection
 from shared.observe import CONNECTIONS_LOST
 
 log = structlog.get_logger(__name__)
@@ -98,7 +98,7 @@ class Link:
         self._parts = LinkParts()
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
-        self._connection: SelectConnection | None = None
+        self._connection: GatheringConnection | None = None
         self._stopping = threading.Event()
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
@@ -180,8 +180,12 @@ class Link:
             self._connection.close()
 
     def _run_calls(self) -> None:
-        while self._calls:
-            self._calls.popleft()()
+        connection = self._connection
+        if connection is None:
+            return
+        with connection.together():
+            while self._calls:
+                self._calls.popleft()()
 
     def _run(self) -> None:
         backoff = _FIRST_BACKOFF_S
@@ -224,7 +228,7 @@ class Link:
     def _one_connection(self) -> None:
         self._take()
         self.closed_for_error = False
-        connection = SelectConnection(
+        connection = GatheringConnection(
             self._parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_end,
@@ -258,7 +262,7 @@ class Link:
             self._parts.disconnect_all()
             connection.ioloop.close()
 
-    def _on_open(self, connection: SelectConnection) -> None:
+    def _on_open(self, connection: GatheringConnection) -> None:
         if self._stopping.is_set():
             connection.close()
             return
@@ -290,7 +294,7 @@ class Link:
             self._connection.update_secret(token, "renewed")
             log.info("broker_token_renewed", link=self._name)
 
-    def _on_end(self, connection: SelectConnection, reason: Exception | str) -> None:
+    def _on_end(self, connection: GatheringConnection, reason: Exception | str) -> None:
         self.last_error = repr(reason)
         self.closed_for_error = (
             isinstance(reason, ConnectionClosedByBroker) and reason.reply_code in _ERRORS_OF_OURS

@@ -14,6 +14,11 @@ from shared.trust import authorities
 READING = "barograph_reading"
 """Marks the connection of a transaction that only reads."""
 
+_LOG_PAGES = 8_000
+"""Pages of SQLite's log (32 MiB) that are written to the database file together. A page that many
+transactions change, as those of an index, is written there once for all of them; with SQLite's own
+1,000 pages, a storm of alerts does so each second."""
+
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
@@ -51,6 +56,7 @@ def engine(url: str, name: str = "barograph") -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
 
     def begin(connection: Connection) -> None:
         reading = connection.get_execution_options().get(READING, False)

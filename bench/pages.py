@@ -10,6 +10,7 @@ page's main thread until it was loaded. Processor times hold on a busy machine, 
 from __future__ import annotations
 
 import argparse
+import gc
 import gzip
 import json
 import os
@@ -40,6 +41,8 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         FullConsole(f"sqlite:///{folder}/client.db", options.records) as console,
     ):
+        # As in a service, which exempts what it has loaded from the collection of garbage.
+        gc.freeze()
         pages = [page for page in console.pages() if options.only in page]
         taken = _requested(console, pages, options.rounds)
         painted = _painted(console, pages, options.paints) if options.paints else {}

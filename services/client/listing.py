@@ -45,11 +45,10 @@ def matching(
     They are read as they are taken: a word that is in every job costs no more than a page of them.
     """
     part = search.casefold()
-    written = json.dumps(search, ensure_ascii=False)[1:-1]
-    folded = written.casefold()
+    written = json.dumps(search, ensure_ascii=False)[1:-1].casefold()
 
     def of(status: str) -> Iterator[JobView]:
-        for view in records.scan(JOBS, status, lambda data: folded in data.casefold(), [written]):
+        for view in records.scan(JOBS, status, lambda data: written in data.casefold()):
             texts = (view.job_id, view.name, view.reason)
             if belongs(view, projects) and any(part in text.casefold() for text in texts):
                 yield view

@@ -45,7 +45,7 @@ on_path() { # on_path NAME VERSION: prints where it is, when it is of that versi
 }
 
 need_go() {
-  command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+  command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin:$root/.venv/bin
   command -v go >/dev/null || fail "Go 1.24 or newer is needed to build Kubernetes (on Debian 12:" \
     "apt-get install -t bookworm-backports golang-go; or from go.dev). Or put kube-apiserver," \
     "kube-controller-manager, kube-scheduler, kubelet, kube-proxy and kubectl $kubernetes, etcd" \

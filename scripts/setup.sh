@@ -85,6 +85,22 @@ check_place() {
   fail "$PWD has ${room} GB free; the Python packages need ${need_gb} GB"
 }
 
+# As root, each job runs as a user of its own. If it could not enter, the first job would be refused
+# minutes later.
+check_others_can_enter() {
+  local place='' part parts ways="or run this as an ordinary user"
+  [[ $EUID -eq 0 ]] && command -v setpriv >/dev/null || return 0
+  IFS=/ read -ra parts <<<"$PWD"
+  for part in "${parts[@]:1}"; do
+    place+=/$part
+    as_nobody test -x "$place" || fail "jobs run as users of their own, who cannot enter $place:" \
+      "move this checkout, for instance to /opt; or chmod o+x $place; $ways"
+  done
+  as_nobody test -r scripts/setup.sh || fail "jobs run as users of their own, who cannot read" \
+    "what is in $PWD: chmod -R go+rX . there; $ways"
+}
+as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+
 missing_node_packages() {
   command -v containerd >/dev/null || echo containerd
   command -v runc >/dev/null || echo runc
@@ -235,11 +251,20 @@ install_node_packages() {
   .venv/bin/python -c 'from tests.foreign import node_root; node_root()'
 }
 
+# The chart's tests would build it in their midst.
+build_helm() {
+  [[ $profile == dev ]] || return 0
+  slowly "still building helm, where there is none" \
+    .venv/bin/python -c 'from tests.chart.helm import find_helm; find_helm()' ||
+    fail "helm, which the chart's tests run, could not be built; above is why"
+}
+
 if [[ $profile == node ]]; then
   mapfile -t missing < <(missing_node_packages)
   if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
   exit 0
 fi
+[[ $profile == peers ]] || check_others_can_enter
 python=$(choose_python)
 mapfile -t missing < <(missing_packages)
 if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
@@ -247,3 +272,4 @@ install_python_packages
 compile_modules examples replay services shared
 [[ $profile == peers ]] || compile_kernels
 install_node_packages
+build_helm

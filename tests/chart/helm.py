@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -37,9 +38,9 @@ def find_helm() -> Path:
 
 
 def _build(directory: Path) -> Path:
-    go = shutil.which("go")
+    go = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
     if go is None:
-        raise NoHelmError("helm is not on PATH, and neither is Go to build it with")
+        raise NoHelmError("there is neither helm on PATH nor Go to build it with: run `make setup`")
     major, minor = KUBERNETES.split(".")
     capabilities = f"{MODULE}/pkg/chartutil"
     version = f"-X {capabilities}.k8sVersionMajor={major} -X {capabilities}.k8sVersionMinor={minor}"

@@ -1,4 +1,4 @@
-"""Ctrl-C while the set-up computes: it ends at once, and so does all that it has started."""
+"""The set-up interrupted with Ctrl-C, and begun where it cannot succeed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.strangers import open_way_to
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,8 @@ def checkout(folder: Path, *, kernels: str = "true", modules: str = "true") -> P
     python = folder / ".venv" / "bin" / "python"
     python.write_text(PYTHON.format(python=sys.executable, kernels=kernels, modules=modules))
     python.chmod(0o755)
+    open_way_to(folder)
+    open_way_to(folder.parent)
     return folder
 
 
@@ -88,3 +91,31 @@ def test_a_step_that_ends_as_after_a_fault_ends_the_set_up(tmp_path: Path) -> No
     code, said, left = interrupted(folder, 1)
     assert (code, said, left) == (130, "", [])
     assert not (folder / "went_on").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's jobs run as other users")
+@pytest.mark.parametrize(
+    ("closed", "mode", "said"),
+    [
+        ("closed", 0o700, "who cannot enter {}:"),
+        ("closed/checkout", 0o711, "who cannot read what is in {}:"),
+    ],
+)
+def test_a_checkout_that_users_of_jobs_cannot_reach_is_refused_at_once(
+    closed: str, mode: int, said: str, tmp_path: Path
+) -> None:
+    folder = checkout(tmp_path / "closed" / "checkout")
+    (tmp_path / closed).chmod(mode)
+    (folder / "scripts" / "setup.sh").chmod(0o755 if closed == "closed" else 0o700)
+    done = subprocess.run(
+        ["bash", "scripts/setup.sh", "embedded"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "setup: jobs run as users of their own, " + said.format(tmp_path / closed)
+    )
+    assert "or run this as an ordinary user" in done.stderr

@@ -85,7 +85,7 @@ class Feed:
         """The samples of a round."""
 
     def rounds(self, number: int) -> list[tuple[int, bytes]]:
-        """So many rounds of encoded batches, oldest first."""
+        """Encoded batches of ``number`` rounds, oldest first."""
         made = []
         for _ in range(number):
             now = _BEGIN_MS + self._round * _STEP_MS

@@ -253,7 +253,7 @@ class Records:
         return found
 
     def due(self, collection: Collection[T]) -> dict[str, str]:
-        """When each record is due, by its key, as the database writes it; '' for never.
+        """The time at which each record is due, by its key, as the database writes it, or ''.
 
         Where a record that changes is due at another time, this says which ones have changed.
         """

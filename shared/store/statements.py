@@ -80,7 +80,7 @@ OF_GROUPS = (
 DUE = select(RECORDS.c.key, cast(RECORDS.c.due_at, String).label("due")).where(
     RECORDS.c.collection == bindparam("collection")
 )
-"""When each record is due, as the database writes a time."""
+"""The time at which each record is due, as the database writes it."""
 DELETE = delete(RECORDS).where(
     RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
 )

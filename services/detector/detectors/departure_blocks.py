@@ -25,6 +25,8 @@ _PRIOR_RANKS, _MAX_RANKED = 6.0, 4.0
 """Ranks that say a slope of one, and the most that one of the series' own says."""
 _NEW_WEEKS, _PREDICTING, _MOST_UNSURE = 2.0, 8.0, 3.0
 """Weeks in which a series is new; ranks that predict rarer ones then; a bound for the exponent."""
+_CAUTIOUS_FROM = 50
+"""Blocks from which on a new series is judged more carefully."""
 _USUAL, _UNSETTLED = 2.0, 2
 """Rarity that is reached where there is no history; blocks not counted."""
 _RECORD = 12
@@ -193,5 +195,7 @@ def base(pace: Row, tally: Row, tops: Row, group: int, weekly: float, step_ms: f
     beyond = math.log(rank / max(allowed, 1e-9))
     weeks = tally[of.BLOCKS] * of.BLOCK * step_ms / _WEEK_MS
     unsure = max(0.0, 1 - weeks / _NEW_WEEKS) * (1 - coarse)
-    beyond += unsure * (predicted(beyond) - beyond)
+    # Earlier, where few values are usual, the threshold would lie beyond what any value can be.
+    if tally[of.BLOCKS] >= _CAUTIOUS_FROM:
+        beyond += unsure * (predicted(beyond) - beyond)
     return float(reached + steep * beyond - lead)

@@ -156,17 +156,18 @@ def test_only_the_wanted_direction_is_told() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("points", [400, 601, 800])
 @pytest.mark.parametrize("mode", ["surprise", "branch", "vote", "skyline"])
-def test_what_is_nearer_than_the_least_deviation_is_not_told(mode: str) -> None:
+def test_what_is_nearer_than_the_least_deviation_is_not_told(mode: str, points: int) -> None:
     # A jump by 800 that stays: Skyline's nine, of the mean of three, need some points of it.
     def told(floor: float) -> list[str]:
         mode_ = {"mode": mode, "consensus": 4, "majority": 2}
         engine = _engine({"min_deviation": floor}, combination=mode_, confirm_points=1)
-        for minute in range(400):
+        for minute in range(points):
             engine.process(from_rows([("m1", "q", "", _T0 + minute * _MINUTE, _wave(minute))]))
         return [
             event.direction.value
-            for minute in range(400, 403)
+            for minute in range(points, points + 3)
             for event in engine.process(from_rows([("m1", "q", "", _T0 + minute * _MINUTE, 900.0)]))
             if isinstance(event, AnomalyDetected)
         ]

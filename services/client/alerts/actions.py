@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from services.client.alerts.records import KEPT
+from services.client.alerts.records import KEPT, labels_of
 from shared.contracts import ActionChanged, ActionState, Level, RemediationStep
 from shared.service import Context
 from shared.store import Collection
@@ -99,7 +99,7 @@ def remember(event: ActionChanged, ctx: Context) -> None:
         ),
         host=series.host,
         item=series.item,
-        labels=", ".join(f"{name}={value}" for name, value in sorted(series.labels.items())),
+        labels=labels_of(series),
         steps=event.steps[:_MAX_STEPS],
         total_steps=max(event.total_steps, len(event.steps)),
     )

@@ -18,6 +18,7 @@ from services.client.alerts.records import (
     AlertView,
     Curve,
     Episode,
+    labels_of,
 )
 from services.client.alerts.wording import measured
 from shared.changes import with_changes
@@ -214,8 +215,7 @@ def _episode(event_id: str, kind: str, series: SeriesRef, ctx: Context) -> Episo
 
 
 def _of_series(series: SeriesRef) -> dict[str, Any]:
-    labels = ", ".join(f"{name}={value}" for name, value in sorted(series.labels.items()))
-    named = {"host": series.host, "item": series.item, "labels": labels}
+    named = {"host": series.host, "item": series.item, "labels": labels_of(series)}
     return named | {"series": series.text()}
 
 

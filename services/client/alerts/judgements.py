@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from services.client.alerts.records import KEPT, AlertView
+from services.client.alerts.records import KEPT, AlertView, labels_of
 from shared.contracts import AnomalyJudge, AnomalyJudged
 from shared.contracts.alerts import Direction
 from shared.service import Context
@@ -56,12 +56,11 @@ def anomaly_judged(event: AnomalyJudged, ctx: Context) -> tuple[()]:
     # Of what was shown at once, the healer has the last word: the two clocks may differ.
     if known is None or known.above is None or known.at < event.at:
         series = event.series
-        labels = ", ".join(f"{name}={value}" for name, value in sorted(series.labels.items()))
         judgement = Judgement(
             alert_id=event.alert_id,
             host=series.host,
             item=series.item,
-            labels=labels,
+            labels=labels_of(series),
             value=event.value,
             above=event.direction is not Direction.DROP,
             by=event.by,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from shared.contracts.alerts import AlertState, ClearedReason, Severity
+from shared.contracts.alerts import AlertState, ClearedReason, SeriesRef, Severity
 from shared.store import Collection
 from shared.time_zones import at_ms
 
@@ -24,6 +24,11 @@ OPEN_RANKS = tuple(
 """Open alerts' ranks, the most urgent first."""
 RANKS = (*OPEN_RANKS, RESOLVED)
 OPEN_PREDICTION, OTHER = "open", "other"
+
+
+def labels_of(series: SeriesRef) -> str:
+    """A series' labels as the pages show them and as records are searched."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(series.labels.items()))
 
 
 _VERBS = ("is ", "has ", "will ", "was ")
